@@ -1,0 +1,39 @@
+# smart-factory: `make run` serves, `make test` proves. `make help` lists the rest.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PY := .venv/bin/python
+
+# `make run MODE=fork` reads as PM2's exec_mode; the kit's own name for it is CLUSTER_MODE.
+ifdef MODE
+export CLUSTER_MODE := $(MODE)
+endif
+
+.PHONY: help setup run test lint format clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
+
+setup: ## create .venv with everything that is needed
+	@deploy/scripts/setup.sh
+
+run: setup ## serve on 127.0.0.1:3000 with an embedded Postgres; Ctrl-C stops it all
+	@exec .venv/bin/gunicorn -c gunicorn.conf.py
+
+test: setup ## run every test
+	@$(PY) -m pytest -n auto $(ARGS)
+
+lint: setup ## ruff, mypy strict, shellcheck, shfmt
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
+	@.venv/bin/shellcheck $$(git ls-files '*.sh' .ci/run)
+	@.venv/bin/shfmt -d -i 2 -ci $$(git ls-files '*.sh' .ci/run)
+
+format: setup ## rewrite the code as the linters want it
+	@.venv/bin/ruff check --fix .
+	@.venv/bin/ruff format .
+	@.venv/bin/shfmt -w -i 2 -ci $$(git ls-files '*.sh' .ci/run)
+
+clean: ## remove .venv and the caches; the data in var/ stays
+	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache build dist *.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

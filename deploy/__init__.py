@@ -1,0 +1,1 @@
+"""smart-factory's kit: runs any WSGI application under Gunicorn, and knows nothing of ours."""

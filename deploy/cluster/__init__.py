@@ -1,0 +1,1 @@
+"""What runs inside Gunicorn's processes: configuration, hooks, slots and logging."""

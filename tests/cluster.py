@@ -1,0 +1,203 @@
+"""A real Gunicorn, started as an operator starts it, in a directory of the test's own."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from tests.wait import wait_until
+
+ROOT = Path(__file__).resolve().parents[1]
+GUNICORN = Path(sys.executable).with_name("gunicorn")
+APPS = ROOT / "tests" / "integration" / "apps"
+
+
+def free_port() -> int:
+    """A port that nobody listens at, now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back over HTTP."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Cluster:
+    """One master with its workers; `with` starts it and stops it."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *arguments: str,
+        app: str | None = None,
+        env: Mapping[str, str] | None = None,
+    ):
+        directory.mkdir(exist_ok=True)
+        self.port = free_port()
+        self.directory = directory
+        self.runtime = directory / "run"
+        self.log_file = directory / "log"
+        self._command = [str(GUNICORN), "-c", str(ROOT / "gunicorn.conf.py"), *arguments]
+        if app is not None:
+            self._command += ["--chdir", str(APPS), app]
+        self._env = {
+            name: value
+            for name, value in os.environ.items()
+            if name not in ("DATABASE_URL", "CLUSTER_WORKERS", "WORKER_COUNT", "CLUSTER_MODE")
+        } | {
+            "PORT": str(self.port),
+            "RUNTIME_DIRECTORY": str(self.runtime),
+            "STATE_DIRECTORY": str(directory / "state"),
+            "CLUSTER_WORKERS": "3",
+            "APP_ENV": "test",
+            **(env or {}),
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Cluster:
+        self.start()
+        self.wait_ready()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        with self.log_file.open("ab") as log:
+            self.process = subprocess.Popen(
+                self._command,
+                cwd=self.directory,
+                env=self._env,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Ends the master with a signal, and whatever is left of its session; its exit code."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        try:
+            return self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait(10)
+            raise
+
+    def wait_exit(self, seconds: float = 30) -> int:
+        """The exit code of a master that ends by itself."""
+        assert self.process is not None
+        return self.process.wait(seconds)
+
+    def wait_ready(self) -> None:
+        self.wait_log("[Master] All workers ready")
+
+    def wait_log(self, text: str, *, times: int = 1, seconds: float = 20) -> None:
+        """Waits until `text` stands in the log so many times."""
+
+        def found() -> bool:
+            if self.process is not None and self.process.poll() is not None:
+                raise AssertionError(f"the master ended ({self.process.returncode}):\n{self.log}")
+            return self.log.count(text) >= times
+
+        try:
+            wait_until(found, what=f"{text!r} × {times} in the log", seconds=seconds)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.log}") from None
+
+    @property
+    def log(self) -> str:
+        return self.log_file.read_text() if self.log_file.exists() else ""
+
+    @property
+    def pid(self) -> int:
+        """The master's pid, as the pid file says it."""
+        return int((self.runtime / "gunicorn.pid").read_text())
+
+    def signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float = 10,
+    ) -> Answer:
+        """One request on a connection of its own; a body goes as JSON."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        sent = dict(headers or {})
+        data = None
+        if body is not None:
+            data = json.dumps(body)
+            sent["Content-Type"] = "application/json"
+        try:
+            connection.request(method, path, body=data, headers=sent)
+            response = connection.getresponse()
+            return Answer(response.status, dict(response.getheaders()), response.read())
+        finally:
+            connection.close()
+
+    def get(self, path: str, **options: Any) -> Answer:
+        return self.request("GET", path, **options)
+
+    def status(self) -> Any:
+        """What `python -m deploy status --json` prints."""
+        done = self.command("status", "--json", "--interval", "0")
+        return json.loads(done.stdout)
+
+    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Runs the operator's command on this cluster."""
+        return subprocess.run(
+            [sys.executable, "-m", "deploy", *words],
+            cwd=ROOT,
+            env=self._env,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+
+    def slot(self, number: int) -> Any:
+        """The line of one slot in `status`; of two workers in it, the one that does not drain."""
+        slots = [slot for slot in self.status()["slots"] if slot["slot"] == number]
+        return min(slots, key=lambda slot: slot["state"] == "draining")
+
+    def pids(self) -> dict[str, int]:
+        """Worker names with the pids of those that are ready."""
+        slots = self.status()["slots"]
+        return {slot["worker"]: slot["pid"] for slot in slots if slot["state"] == "ready"}
+
+    def lines(self, pattern: str) -> list[str]:
+        """The log's lines in which the pattern is found."""
+        return [line for line in self.log.splitlines() if re.search(pattern, line)]

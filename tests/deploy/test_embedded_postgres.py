@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from deploy.ops.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError
+
+
+def answers(url: str) -> bool:
+    try:
+        with psycopg.connect(url, connect_timeout=2) as connection:
+            return connection.execute("SELECT 1").fetchone() == (1,)
+    except psycopg.OperationalError:
+        return False
+
+
+def command(data: Path) -> list[str]:
+    return [sys.executable, "-m", "deploy.ops.embedded_postgres", "--data", str(data)]
+
+
+def test_data_survives_a_stop_and_a_start(own_postgres: EmbeddedPostgres) -> None:
+    with psycopg.connect(own_postgres.start()) as connection:
+        connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
+    own_postgres.stop()
+
+    with psycopg.connect(own_postgres.start()) as connection:
+        assert connection.execute("SELECT answer FROM kept").fetchone() == (42,)
+        version = connection.execute("SHOW server_version").fetchone()
+        assert version is not None
+        assert version[0].startswith("18.")
+
+
+def test_the_last_user_stops_the_server(own_postgres: EmbeddedPostgres) -> None:
+    second = EmbeddedPostgres(own_postgres.data)
+    url = own_postgres.start()
+    assert second.start() == url
+
+    own_postgres.stop()
+    assert answers(url)
+
+    second.stop()
+    assert not answers(url)
+
+
+def test_a_user_that_was_killed_is_not_counted(tmp_path: Path) -> None:
+    holder = subprocess.Popen(
+        [*command(tmp_path / "pg"), "--hold"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert holder.stdout is not None
+    url = holder.stdout.readline().strip()
+    holder.kill()
+    holder.communicate(timeout=10)
+    assert answers(url), "the server outlives a killed holder, until the next user ends"
+
+    postgres = EmbeddedPostgres(tmp_path / "pg")
+    assert postgres.start() == url
+    postgres.stop()
+    assert not answers(url)
+
+
+def test_a_holder_stops_the_server_when_its_input_ends(tmp_path: Path) -> None:
+    holder = subprocess.Popen(
+        [*command(tmp_path / "pg"), "--hold"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert holder.stdout is not None
+    url = holder.stdout.readline().strip()
+    assert answers(url)
+    holder.communicate(timeout=30)
+    assert holder.returncode == 0
+    assert not answers(url)
+
+
+def test_a_command_gets_the_url_and_its_exit_code_is_kept(tmp_path: Path) -> None:
+    code = "import os, sys; print(os.environ['DATABASE_URL']); sys.exit(7)"
+    done = subprocess.run(
+        [*command(tmp_path / "pg"), "--", sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 7, done.stderr
+    assert done.stdout.startswith("postgresql://postgres@/postgres?host=")
+    assert not answers(done.stdout.strip())
+
+
+def test_a_path_too_long_for_a_socket_still_works(tmp_path: Path) -> None:
+    deep = tmp_path / ("d" * 60) / ("e" * 60)
+    postgres = EmbeddedPostgres(deep / "pg")
+    url = postgres.start()
+    assert answers(url)
+    postgres.stop()
+    assert not answers(url)
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "PG_VERSION"])
+def test_a_folder_that_is_something_else_is_left_alone(tmp_path: Path, name: str) -> None:
+    data = tmp_path / "pg"
+    data.mkdir()
+    (data / name).write_text("16\n")
+    with pytest.raises(EmbeddedPostgresError, match=str(data)):
+        EmbeddedPostgres(data).start()
+    assert [path.name for path in data.iterdir()] == [name]

@@ -1,0 +1,3 @@
+"""An application that does not load."""
+
+raise RuntimeError("this application does not load")

@@ -1,0 +1,17 @@
+"""Real clusters for the tests of this folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster import Cluster
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    """Three ready workers that serve an application which is not ours."""
+    with Cluster(tmp_path, app="plain:app") as running:
+        yield running

@@ -1,0 +1,127 @@
+"""Death and return of workers; signals to the master."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.cluster import Cluster
+from tests.wait import wait_until
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [(signal.SIGKILL, "signal SIGKILL"), (signal.SIGSEGV, "signal SIGSEGV")],
+)
+def test_a_killed_worker_is_logged_with_its_reason_and_its_slot_is_ready_again(
+    cluster: Cluster, number: int, reason: str
+) -> None:
+    before = cluster.pids()
+    os.kill(before["worker-2"], number)
+    cluster.wait_log("[Master] Replacement worker 2 (worker-2) is ready")
+    assert f"[Master] Worker 2 (worker-2) died ({reason}). Restarting..." in cluster.log
+
+    after = cluster.pids()
+    assert after.keys() == before.keys()
+    assert after["worker-2"] != before["worker-2"]
+    assert (after["worker-1"], after["worker-3"]) == (before["worker-1"], before["worker-3"])
+    slot = cluster.slot(2)
+    assert slot["restarts"] == 1
+    assert slot["last_exit"]["reason"] == reason
+    assert slot["last_exit"]["pid"] == before["worker-2"]
+    assert cluster.log.count("All workers ready") == 1
+
+
+@pytest.mark.parametrize("code", [0, 1, 3, 4])
+def test_a_worker_that_exits_is_replaced_whatever_its_code(cluster: Cluster, code: int) -> None:
+    with pytest.raises(ConnectionError):
+        cluster.get(f"/exit/{code}")
+    cluster.wait_log("[Master] Replacement worker ")
+    (died,) = cluster.lines("died")
+    assert f"died (exit code {code}). Restarting..." in died
+    assert cluster.get("/").status == 200
+
+
+def test_a_worker_whose_heart_stands_still_is_replaced_for_a_timeout(tmp_path: Path) -> None:
+    with Cluster(tmp_path, app="plain:app", env={"REQUEST_TIMEOUT": "2"}) as cluster:
+        os.kill(cluster.pids()["worker-1"], signal.SIGSTOP)
+        cluster.wait_log("[Master] Replacement worker 1 (worker-1) is ready")
+        assert "[Master] Worker 1 (worker-1) died (timeout). Restarting..." in cluster.log
+        assert cluster.slot(1)["last_exit"]["reason"] == "timeout"
+
+
+def test_an_aborted_worker_says_where_it_was(tmp_path: Path) -> None:
+    env = {"REQUEST_TIMEOUT": "1", "WORKER_CLASS": "sync", "THREADS": "1", "CLUSTER_WORKERS": "1"}
+    with Cluster(tmp_path, app="plain:app", env=env) as cluster:
+        assert cluster.get("/sleep?30").status == 500
+        cluster.wait_log("[Master] Replacement worker 1 (worker-1) is ready")
+        assert "[worker-1] Aborted" in cluster.log
+        assert "time.sleep(float(environ" in cluster.log
+
+
+def test_a_worker_that_cannot_boot_any_more_does_not_stop_the_others(
+    tmp_path: Path,
+) -> None:
+    release = tmp_path / "code"
+    release.mkdir()
+    module = release / "changing.py"
+    module.write_text("def app(environ, start):\n    start('200 OK', [])\n    return [b'ok']\n")
+    with Cluster(tmp_path, "--chdir", str(release), "changing:app") as cluster:
+        module.write_text("raise RuntimeError('broken on disk')\n")
+        os.kill(cluster.pids()["worker-3"], signal.SIGKILL)
+        cluster.wait_log("RuntimeError: broken on disk", times=2)
+        assert cluster.get("/").status == 200
+        assert cluster.command("status").returncode == 3
+        assert cluster.status()["state"] == "degraded"
+
+        module.write_text("def app(environ, start):\n    start('200 OK', [])\n    return [b'ok']\n")
+        cluster.wait_log("[Master] Replacement worker 3 (worker-3) is ready")
+        assert cluster.command("status").returncode == 0
+
+
+def test_ttin_and_ttou_add_and_remove_the_highest_slot(cluster: Cluster) -> None:
+    before = cluster.pids()
+    cluster.signal(signal.SIGTTIN)
+    cluster.wait_log("[Master] Worker 4 (worker-4) is ready [4/4]")
+    assert "[Master] Workers: 3 before, 4 now" in cluster.log
+
+    cluster.signal(signal.SIGTTOU)
+    cluster.wait_log("[Master] Worker 4 (worker-4) stopped (exit code 0)")
+    cluster.signal(signal.SIGTTOU)
+    cluster.wait_log("[Master] Worker 3 (worker-3) stopped (exit code 0)")
+    del before["worker-3"]
+    assert cluster.pids() == before
+    assert "died" not in cluster.log
+
+
+def test_hup_gives_every_slot_a_new_worker(cluster: Cluster) -> None:
+    before = cluster.pids()
+    cluster.signal(signal.SIGHUP)
+    cluster.wait_log("[Master] All workers ready", times=2)
+    after = cluster.pids()
+    assert after.keys() == before.keys()
+    assert not set(after.values()) & set(before.values())
+    assert {slot["generation"] for slot in cluster.status()["slots"]} == {2}
+    assert "died" not in cluster.log
+
+
+def test_a_slow_request_is_seen_as_busy_and_counted_when_it_is_answered(
+    tmp_path: Path,
+) -> None:
+    with Cluster(tmp_path, app="plain:app", env={"CLUSTER_WORKERS": "1"}) as cluster:
+        for _ in range(10):
+            cluster.get("/")
+        wait_until(lambda: cluster.slot(1)["requests"] == 10, what="10 requests on the board")
+        assert cluster.get("/boom").status == 500
+        wait_until(lambda: cluster.slot(1)["requests"] == 11, what="the failed one, too")
+        assert cluster.slot(1)["busy"] == 0
+        pid = os.fork()
+        if pid == 0:
+            cluster.get("/sleep?2")
+            os._exit(0)
+        wait_until(lambda: cluster.slot(1)["busy"] == 1, what="a request in flight")
+        os.waitpid(pid, 0)
+        wait_until(lambda: cluster.slot(1)["busy"] == 0, what="its end")
