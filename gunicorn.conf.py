@@ -31,6 +31,7 @@ from deploy.cluster.hooks import (  # noqa: E402, F401
     worker_int,
 )
 from deploy.cluster.logging import ClusterLogger  # noqa: E402
+from deploy.cluster.pidfile import discard_stale  # noqa: E402
 from deploy.cluster.settings import SettingsError, load  # noqa: E402
 
 try:
@@ -53,6 +54,7 @@ max_requests = _settings.max_requests
 max_requests_jitter = _settings.max_requests // 10  # never all workers at once
 
 pidfile = str(_settings.runtime_directory / "gunicorn.pid")
+discard_stale(Path(pidfile))
 # Gunicorn's control socket forks from a master with threads, and `smart-factory` replaces it.
 control_socket_disable = True
 # The heartbeat touches a file each second: in memory, it never waits for a busy disk.
@@ -67,8 +69,8 @@ raw_env = [f"{name}={value}" for name, value in _settings.exported().items()]
 
 
 def on_starting(server):
-    """Before anything else; see deploy/cluster/hooks.py."""
-    hooks.on_starting(server, _settings)
+    """Before anything else; outside production our own application's migrations are applied."""
+    hooks.on_starting(server, _settings, prepare=[sys.executable, "-m", "app.db", "migrate"])
 
 
 def on_reload(server):

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from tests.wait import wait_until
 
@@ -75,7 +75,7 @@ class Cluster:
         }
         self.process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> Cluster:
+    def __enter__(self) -> Self:
         self.start()
         self.wait_ready()
         return self

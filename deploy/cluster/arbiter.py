@@ -71,6 +71,7 @@ class SlotArbiter(Arbiter):
         self.app_name = settings.app_name
         self.release = settings.release
         self.generation = 1
+        self._worker_max_rss = settings.worker_max_rss
         self._control_group = ControlGroup()
         self._oom_kills = self._control_group.oom_kills()
         self._served = False  # some worker was ready since the master started
@@ -100,14 +101,13 @@ class SlotArbiter(Arbiter):
             self.num_workers,
             extra={"event": "master.starting", "workers": self.num_workers},
         )
-        self.warn_of_limits(settings.worker_max_rss)
 
-    def warn_of_limits(self, worker_max_rss: int = 0) -> None:
+    def warn_of_limits(self) -> None:
         """Says when the workers want more than the machine, or the database, has."""
         limits = self._control_group.limits()
         for warning in (
             cpu_warning(self.num_workers, available_cpus(limits.affinity, limits.quota)),
-            memory_warning(self.num_workers, worker_max_rss, limits.memory),
+            memory_warning(self.num_workers, self._worker_max_rss, limits.memory),
         ):
             if warning:
                 self.log.warning("[Master] %s", warning, extra={"event": "capacity.warning"})

@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
+import subprocess
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, ParamSpec
 
 from setproctitle import setproctitle
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from deploy.cluster.settings import Settings
 
 _P = ParamSpec("_P")
+_PREPARE_SECONDS = 300  # a long migration is cut short by nothing but this
 # Kept in this module, which a reload does not read anew, unlike gunicorn.conf.py.
 _database = EmbeddedDatabase()
 
@@ -49,32 +52,59 @@ def never_raises(hook: Callable[_P, None]) -> Callable[_P, None]:
 # --- in the master
 
 
-def on_starting(server: Arbiter, settings: Settings) -> None:
-    """Everything that may refuse a start, before the first fork; a refusal is one line."""
-    inherits = "GUNICORN_FD" in os.environ or os.environ.get("LISTEN_PID") == str(os.getpid())
+def on_starting(server: Arbiter, settings: Settings, *, prepare: Sequence[str]) -> None:
+    """Everything that comes before the first fork; a refused start is one line and an exit code.
+
+    `prepare` is a command of our own application's: it brings the database's schema up to date.
+    """
     try:
-        if not inherits:
-            listen.wait_until_free(
-                server.cfg.address, on_wait=lambda taken: server.log.info("[Master] %s", taken)
-            )
-    except SettingsError as error:
-        server.log.error("[Master] %s", error, extra={"event": "master.refused"})
+        _refuse_taken_addresses(server)
+        cluster = arbiter.install(server, settings)
+        # What is served may differ from WSGI_APP: Gunicorn's positional argument wins.
+        if server.app.app_uri == OWN_APPLICATION and settings.app_env != "production":
+            _bring_up_database(cluster, settings, prepare)
+        cluster.warn_of_limits()
+    except (SettingsError, KeyboardInterrupt) as error:
+        if isinstance(error, SettingsError):
+            server.log.error("[Master] %s", error, extra={"event": "master.refused"})
+        _database.stop()
+        if isinstance(server, arbiter.SlotArbiter):
+            server.board.remove()
         if server.pidfile is not None:
             server.pidfile.unlink()
-        sys.exit(error.exit_code)
-    # What is served may differ from WSGI_APP: Gunicorn's positional argument wins.
-    if settings.embedded_database and server.app.app_uri == OWN_APPLICATION:
-        _start_database(server)
-    arbiter.install(server, settings)
+        sys.exit(getattr(error, "exit_code", 130))
 
 
-def _start_database(server: Arbiter) -> None:
-    server.log.info("[Master] DATABASE_URL is not set: starting the embedded Postgres")
-    url = _database.start()
-    if url is None:
-        server.log.error("[Master] No database: going on without; see the message above")
-    else:
+def _refuse_taken_addresses(server: Arbiter) -> None:
+    """Names the process in the way, unless our listeners are inherited (USR2, systemd)."""
+    if "GUNICORN_FD" in os.environ or os.environ.get("LISTEN_PID") == str(os.getpid()):
+        return
+    listen.wait_until_free(
+        server.cfg.address, on_wait=lambda taken: server.log.info("[Master] %s", taken)
+    )
+
+
+def _bring_up_database(server: SlotArbiter, settings: Settings, prepare: Sequence[str]) -> None:
+    """A start goes on without a database: the application's readiness says that it is away."""
+    if settings.embedded_database:
+        server.log.info("[Master] DATABASE_URL is not set: starting the embedded Postgres")
+        url = _database.start()
+        if url is None:
+            server.log.error("[Master] No database: going on without; see the message above")
+            return
         os.environ["DATABASE_URL"] = url
+    elif "DATABASE_URL" not in os.environ:
+        return
+    try:
+        done = subprocess.run(  # noqa: S603 - our own application's command
+            prepare, capture_output=True, text=True, timeout=_PREPARE_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        server.log.error("[Master] %s", error)
+        return
+    level = logging.INFO if done.returncode == 0 else logging.ERROR
+    for line in (done.stdout + done.stderr).splitlines():
+        server.log.log(level, "[Master] %s", line, extra={"event": "master.prepare"})
 
 
 @never_raises

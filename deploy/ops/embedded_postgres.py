@@ -10,6 +10,7 @@ Several processes may use one data folder at once: the first starts the server, 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
 import importlib.util
 import os
@@ -152,9 +153,11 @@ class EmbeddedPostgres:
 
     def _stop_server(self) -> None:
         sockets = self._sockets()
+        pid = int(self._pid_file()[0])
         # fast: open transactions are rolled back and clients disconnected, nothing is lost
         words = [*self._pg_ctl_options(), "--mode=fast", "stop"]
         self._call("pg_ctl", words, owned=self.data, log=self.data / "server.log")
+        _reap(pid)
         if sockets != self.data:
             shutil.rmtree(sockets, ignore_errors=True)
 
@@ -162,9 +165,14 @@ class EmbeddedPostgres:
         return ["--wait", f"--timeout={_WAIT_SECONDS}", f"--pgdata={self.data}"]
 
     def _sockets(self) -> Path:
-        # The fifth line of postmaster.pid is the first socket directory
-        # (postgresql.org/docs/18, "Database File Layout").
-        return Path((self.data / "postmaster.pid").read_text().splitlines()[4])
+        return Path(self._pid_file()[4])
+
+    def _pid_file(self) -> list[str]:
+        """The running server's facts: pid, data, start, port, socket directory and more.
+
+        postgresql.org/docs/18, "Database File Layout".
+        """
+        return (self.data / "postmaster.pid").read_text().splitlines()
 
     def _url(self) -> str:
         return f"postgresql://postgres@/postgres?host={quote(str(self._sockets()), safe='')}"
@@ -231,6 +239,24 @@ def _become_owner(data: Path) -> list[str]:
     return [setpriv, *identity, f"--inh-caps={only}", f"--ambient-caps={only}", "--"]
 
 
+def _adopt_orphans() -> None:
+    """Makes the server a child of this process when pg_ctl leaves it behind.
+
+    Else it is init's, and where init does not reap (many containers) a dead entry would remain.
+    prctl(2), PR_SET_CHILD_SUBREAPER; other systems than Linux have none, and an init that reaps.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
+
+
+def _reap(pid: int) -> None:
+    """Collects the server's exit when it is our child; it removes its pid file just before."""
+    deadline = time.monotonic() + 10
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(pid, os.WNOHANG) == (0, 0) and time.monotonic() < deadline:
+            time.sleep(0.005)
+
+
 def _hold(url: str) -> int:
     """Says where the server is, and returns when whoever started us is gone (end of input)."""
     print(url, flush=True)
@@ -271,6 +297,7 @@ def main(data: Path, hold: bool, command: tuple[str, ...]) -> None:
     # Ended by TERM or HUP, the server must still be stopped.
     for ending in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, lambda number, _: sys.exit(128 + number))
+    _adopt_orphans()
     try:
         url = postgres.start()
         code = _hold(url) if hold else _run_command(url, command)

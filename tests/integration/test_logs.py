@@ -71,7 +71,7 @@ def test_pretty_lines_are_plain_when_nobody_watches(cluster: Cluster) -> None:
     form = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d (DEBUG|INFO|WARNING|ERROR|CRITICAL) +\[\d+\] \S.*"
     assert all(re.fullmatch(form, line) for line in cluster.log.splitlines())
     access = r"GET /log 200 [\d.]+ms \d+B worker-\d request-of-plain$"
-    assert len(cluster.lines(access)) == 1
+    wait_until(lambda: len(cluster.lines(access)) == 1, what="the request's access line")
 
 
 @pytest.mark.parametrize(("no_color", "coloured"), [("", True), ("1", False)])

@@ -7,11 +7,13 @@ import signal
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 
+from deploy.state.scoreboard import Scoreboard
 from tests.cluster import ROOT, Cluster
 from tests.wait import wait_until
 
@@ -125,6 +127,28 @@ def test_workers_of_a_killed_master_are_waited_for(tmp_path: Path) -> None:
         with second:
             assert second.get("/").status == 200
     assert "which has lost its master: waiting for it to end" in second.log
+
+
+def test_a_second_start_beside_a_running_master_is_refused(cluster: Cluster) -> None:
+    second = Cluster(cluster.directory, app="plain:app")
+    second.log_file = cluster.directory / "second.log"
+    second.start()
+    assert second.wait_exit() == 1
+    assert f"Already running on PID {cluster.pid}" in second.log
+    assert cluster.status()["state"] == "ready"
+
+
+def test_a_pid_file_whose_pid_is_another_process_now_is_no_obstacle(tmp_path: Path) -> None:
+    with Cluster(tmp_path, app="plain:app") as cluster:
+        board = Scoreboard.open(cluster.runtime / "scoreboard")
+        former = replace(board.master(), pid=os.getpid(), start_ticks=1)
+        board.close()
+        cluster.stop()
+        Scoreboard.create(cluster.runtime / "scoreboard", former)
+        (cluster.runtime / "gunicorn.pid").write_text(f"{os.getpid()}\n")
+        cluster.log_file = tmp_path / "second.log"
+        with cluster:
+            assert cluster.get("/").status == 200
 
 
 def test_an_application_that_does_not_load_ends_the_start_with_its_traceback(
