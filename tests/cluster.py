@@ -20,6 +20,11 @@ from tests.wait import wait_until
 
 ROOT = Path(__file__).resolve().parents[1]
 GUNICORN = Path(sys.executable).with_name("gunicorn")
+# What a developer has set for a cluster of their own, and what make tells a make below it.
+_NOT_INHERITED = {
+    *("DATABASE_URL", "CLUSTER_WORKERS", "WORKER_COUNT", "CLUSTER_MODE", "BIND", "HOST"),
+    *("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MODE", "ENV_FILE", "LOG_LEVEL", "LOG_FORMAT"),
+}
 APPS = ROOT / "tests" / "integration" / "apps"
 
 
@@ -62,9 +67,7 @@ class Cluster:
         if app is not None:
             self._command += ["--chdir", str(APPS), app]
         self._env = {
-            name: value
-            for name, value in os.environ.items()
-            if name not in ("DATABASE_URL", "CLUSTER_WORKERS", "WORKER_COUNT", "CLUSTER_MODE")
+            name: value for name, value in os.environ.items() if name not in _NOT_INHERITED
         } | {
             "PORT": str(self.port),
             "RUNTIME_DIRECTORY": str(self.runtime),

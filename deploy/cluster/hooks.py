@@ -102,8 +102,11 @@ def _bring_up_database(server: SlotArbiter, settings: Settings, prepare: Sequenc
     except subprocess.TimeoutExpired as error:
         server.log.error("[Master] %s", error)
         return
+    lines = (done.stdout + done.stderr).strip().splitlines()
+    if done.returncode == SettingsError.exit_code and lines:
+        raise SettingsError(lines[-1].removeprefix("Error: "))
     level = logging.INFO if done.returncode == 0 else logging.ERROR
-    for line in (done.stdout + done.stderr).splitlines():
+    for line in lines:
         server.log.log(level, "[Master] %s", line, extra={"event": "master.prepare"})
 
 

@@ -26,6 +26,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import click
+import psutil
 
 MAJOR = "18"
 DEFAULT_DATA = Path("var/postgres")
@@ -33,6 +34,7 @@ _WAIT_SECONDS = (
     60  # for a start (crash recovery included), a stop, and another process doing either
 )
 _LOCALE = ("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
+_SOCKET = ".s.PGSQL.5432"
 _SOCKET_PATH_MAX = 107  # sockaddr_un.sun_path of Linux, less its NUL
 
 
@@ -47,7 +49,7 @@ class EmbeddedPostgres:
     """
 
     def __init__(self, data: Path = DEFAULT_DATA, *, options: Mapping[str, str] | None = None):
-        self.data = data.absolute()
+        self.data = data.resolve()
         self._options = dict(options or {})
         self._users: int | None = None
 
@@ -132,12 +134,24 @@ class EmbeddedPostgres:
             shutil.rmtree(new, ignore_errors=True)
 
     def _is_running(self) -> bool:
-        # pg_ctl status: 0 running, 3 not running
-        return self._run("pg_ctl", ["-D", str(self.data), "status"], self.data).returncode == 0
+        """Whether the pid file's process is this folder's server.
+
+        `pg_ctl status` takes any process of that pid for it: one that came later, or the dead entry
+        of a server that was killed where init does not reap.
+        """
+        try:
+            server = psutil.Process(int(self._pid_file()[0]))
+            return server.status() != psutil.STATUS_ZOMBIE and str(self.data) in server.cmdline()
+        except (OSError, IndexError, psutil.Error):
+            return False
 
     def _start_server(self) -> None:
+        # A server that was killed left them behind. Were its backends still there, the new server
+        # would find their shared memory, whose key is the folder's inode, and refuse.
+        for left in ("postmaster.pid", f"{_SOCKET}.lock"):
+            (self.data / left).unlink(missing_ok=True)
         sockets = self.data
-        if len(os.fsencode(sockets / ".s.PGSQL.5432")) > _SOCKET_PATH_MAX:
+        if len(os.fsencode(sockets / _SOCKET)) > _SOCKET_PATH_MAX:
             sockets = Path(tempfile.mkdtemp(prefix="smart-factory-postgres-"))
             os.chown(sockets, self.data.stat().st_uid, self.data.stat().st_gid)
         # No TCP: whoever may enter the folder (mode 0700) may connect, nobody else.
@@ -152,6 +166,8 @@ class EmbeddedPostgres:
         )
 
     def _stop_server(self) -> None:
+        if not self._is_running():
+            return
         sockets = self._sockets()
         pid = int(self._pid_file()[0])
         # fast: open transactions are rolled back and clients disconnected, nothing is lost

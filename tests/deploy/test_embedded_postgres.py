@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 
 from deploy.ops.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError
+from tests.wait import wait_until
 
 
 def answers(url: str) -> bool:
@@ -63,6 +67,32 @@ def test_a_user_that_was_killed_is_not_counted(tmp_path: Path) -> None:
     assert postgres.start() == url
     postgres.stop()
     assert not answers(url)
+
+
+def test_a_server_that_was_killed_is_started_again(own_postgres: EmbeddedPostgres) -> None:
+    def postmaster() -> int:
+        return int((own_postgres.data / "postmaster.pid").read_text().split()[0])
+
+    url = own_postgres.start()
+    first = postmaster()
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: not answers(url), what="the server to be gone")
+    wait_until(lambda: not psutil.Process(first).children(), what="its backends to be gone")
+
+    own_postgres.stop()  # nothing to stop: must not wait for it
+    assert answers(own_postgres.start())
+    assert postmaster() != first
+
+
+def test_the_pid_of_another_process_is_not_taken_for_the_server(
+    own_postgres: EmbeddedPostgres,
+) -> None:
+    own_postgres.start()
+    lines = (own_postgres.data / "postmaster.pid").read_text().splitlines()
+    own_postgres.stop()
+    lines[0] = str(os.getpid())
+    (own_postgres.data / "postmaster.pid").write_text("\n".join(lines) + "\n")
+    assert answers(own_postgres.start())
 
 
 def test_a_holder_stops_the_server_when_its_input_ends(tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def test_make_run_takes_the_mode(tree: Path) -> None:
 def test_nothing_embedded_starts_when_a_database_is_named(tree: Path, database_url: str) -> None:
     with MakeRun(tree, env={"DATABASE_URL": database_url}) as cluster:
         wait_until(lambda: cluster.get("/health/ready").status == 200, what="the database")
-        assert "embedded" not in cluster.log
+        assert "embedded Postgres" not in cluster.log
         assert not (tree / "var" / "postgres").exists()
 
 

@@ -3,13 +3,13 @@
 import json
 import logging
 import os
-import signal
 import time
+from wsgiref.types import StartResponse, WSGIEnvironment
 
 log = logging.getLogger("plain")
 
 
-def app(environ, start_response):
+def app(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
     path = environ["PATH_INFO"]
     if path == "/boom":
         raise RuntimeError("this application breaks when asked to")
@@ -17,9 +17,6 @@ def app(environ, start_response):
         log.warning("a line of the application's, password=hunter2")
     elif path == "/sleep":
         time.sleep(float(environ["QUERY_STRING"] or 1))
-    elif path == "/freeze":  # the whole process stands still, as in an endless C loop
-        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
-        os.kill(os.getpid(), signal.SIGSTOP)
     elif path.startswith("/exit/"):
         os._exit(int(path.rpartition("/")[2]))
     names = ("WORKER_ID", "WORKER_SLOT", "RELEASE", "CLUSTER_WORKERS", "FROM_FILE", "FROM_BOTH")

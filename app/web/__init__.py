@@ -1,0 +1,1 @@
+"""The endpoints, one blueprint a file; each is built from what it needs."""
