@@ -17,6 +17,7 @@ setup: ## create .venv with everything that is needed
 	@deploy/scripts/setup.sh
 
 run: setup ## serve on 127.0.0.1:3000 with an embedded Postgres; Ctrl-C stops it all
+	@[ "$$APP_ENV" != production ] || $(PY) -m app.db migrate  # elsewhere the start does it
 	@exec .venv/bin/gunicorn -c gunicorn.conf.py
 
 test: setup ## run every test

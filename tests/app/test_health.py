@@ -9,15 +9,13 @@ from flask.testing import FlaskClient
 from app.db import migrations
 from deploy.ops.embedded_postgres import EmbeddedPostgres
 from tests.app.conftest import AppFactory, Sql, records_of
+from tests.wait import wait_until
 
 NOBODY = "postgresql://ada:hunter2@127.0.0.1:1/none"
 
 
-def wait_until_ready(client: FlaskClient, *, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while (answer := client.get("/health/ready")).status_code != 200:
-        assert time.monotonic() < deadline, answer.text
-        time.sleep(0.05)
+def wait_until_ready(client: FlaskClient) -> None:
+    wait_until(lambda: client.get("/health/ready").status_code == 200, what="readiness")
 
 
 def test_health_tells_who_answers(client: FlaskClient) -> None:
@@ -93,7 +91,7 @@ def test_an_outage_is_answered_quickly_and_logged_once(make_app: AppFactory) -> 
     with records_of("app") as ours, records_of("psycopg") as theirs:
         started = time.monotonic()
         answers = [client.get("/health/ready").status_code for _ in range(50)]
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 10, "50 answers took as many attempts"
     assert set(answers) == {503}
     assert [record.getMessage() for record in ours] == [
         "Postgres is away: cannot connect: Connection refused"
@@ -110,7 +108,7 @@ def test_a_database_away_at_boot_is_used_and_migrated_when_it_comes(
     assert client.get("/health/ready").status_code == 503
 
     own_postgres.start()
-    wait_until_ready(client, seconds=2)
+    wait_until_ready(client)
     answer = client.post(
         "/api/auth/register", json={"email": "a@example.com", "password": "correct horse"}
     )
@@ -126,7 +124,7 @@ def test_readiness_follows_postgres_without_a_restart(
     own_postgres.stop()
     started = time.monotonic()
     assert client.get("/health/ready").status_code == 503
-    assert time.monotonic() - started < 2.5
+    assert time.monotonic() - started < 10
 
     own_postgres.start()
-    wait_until_ready(client, seconds=2)
+    wait_until_ready(client)

@@ -84,7 +84,7 @@ def test_a_session_survives_a_restart_of_postgres(
     own_postgres.stop()
     assert is_unavailable(client.get("/api/auth/me"))
     own_postgres.start()
-    wait_until_ready(client, seconds=2)
+    wait_until_ready(client)
     assert client.get("/api/auth/me").status_code == 200
 
 
