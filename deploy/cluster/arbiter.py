@@ -41,6 +41,7 @@ class SlotWorker(Protocol):
     pid: int
     age: int
     aborted: bool
+    max_requests: int
     tmp: Any
     cfg: Any
     log: Any
@@ -188,6 +189,24 @@ class SlotArbiter(Arbiter):
         self._stopping = True
         super().stop(graceful)
 
+    def reload(self) -> None:
+        """A configuration that is wrong ends the reload, not the master."""
+        configuration, environ = self.app.cfg, dict(os.environ)
+        try:
+            super().reload()
+        except SystemExit:
+            if os.getpid() != self.pid:
+                raise  # a new worker, at its end
+            self.app.cfg = configuration
+            os.environ.clear()
+            os.environ.update(environ)
+            self.log.error(
+                "[Master] Reload refused: the configuration is wrong, see above. "
+                "Still serving release %s",
+                self.release,
+                extra={"event": "reload.refused"},
+            )
+
     def reap_workers(self) -> None:
         """Says why a worker ended, and calls child_exit for those that failed to boot as well.
 
@@ -246,6 +265,9 @@ class SlotArbiter(Arbiter):
             status, timed_out=worker.aborted, oom_killed=(oom_kills or 0) > (self._oom_kills or 0)
         )
         self._oom_kills = oom_kills
+        retired = status == 0 and worker.seat.requests >= worker.max_requests
+        if retired:
+            why = "max requests"
         died = not worker.leaving and not self._stopping
         booted = worker.announced or worker.seat.state == State.READY
         facts = {
@@ -262,6 +284,9 @@ class SlotArbiter(Arbiter):
         name = (worker.slot, worker.seat.name)
         if not died:
             self.log.info("[Master] Worker %d (%s) stopped (%s)", *name, why, extra=facts)
+        elif retired:
+            text = "[Master] Worker %d (%s) retired (%s). Restarting..."
+            self.log.info(text, *name, why, extra=facts)
         elif booted or self._served:
             text = "[Master] Worker %d (%s) died (%s). Restarting..."
             self.log.error(text, *name, why, extra=facts)

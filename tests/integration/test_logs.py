@@ -135,6 +135,14 @@ def test_no_secret_appears_at_any_level(tmp_path: Path) -> None:
     assert "[redacted]" in cluster.log
 
 
+def test_an_application_that_stamps_its_records_does_not_disturb_access_lines(
+    tmp_path: Path,
+) -> None:
+    with Cluster(tmp_path, app="stamping:app", env={"CLUSTER_WORKERS": "1"}) as cluster:
+        assert cluster.get("/").status == 200
+        wait_until(lambda: cluster.lines("GET / 200 .* worker-1 of-the-answer"), what="the line")
+
+
 def test_a_quiet_level_writes_no_access_lines(tmp_path: Path) -> None:
     with Cluster(tmp_path, app="plain:app", env={"CLUSTER_WORKERS": "1"}) as cluster:
         cluster.get("/")

@@ -6,6 +6,7 @@ import os
 import signal
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.cluster import Cluster
@@ -106,6 +107,58 @@ def test_hup_gives_every_slot_a_new_worker(cluster: Cluster) -> None:
     assert not set(after.values()) & set(before.values())
     assert {slot["generation"] for slot in cluster.status()["slots"]} == {2}
     assert "died" not in cluster.log
+
+
+def test_a_reload_of_a_wrong_configuration_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "app.env"
+    file.write_text("THREADS=2\n")
+    with Cluster(tmp_path, app="plain:app", env={"ENV_FILE": str(file)}) as cluster:
+        before = cluster.pids()
+        file.write_text("THREADS=many\n")
+        cluster.signal(signal.SIGHUP)
+        cluster.wait_log("[Master] Reload refused: the configuration is wrong")
+        assert "smart-factory: THREADS='many': expected an integer from 1 to 1000" in cluster.log
+        assert cluster.pids() == before
+        os.kill(before["worker-1"], signal.SIGKILL)
+        cluster.wait_log("[Master] Replacement worker 1 (worker-1) is ready")
+
+        file.write_text("THREADS=3\nFROM_FILE=new\n")
+        cluster.signal(signal.SIGHUP)
+        cluster.wait_log("[Master] All workers ready", times=2)
+        assert cluster.get("/").json["FROM_FILE"] == "new"
+
+
+def test_a_worker_over_max_requests_retires(tmp_path: Path) -> None:
+    env = {"MAX_REQUESTS": "5", "CLUSTER_WORKERS": "1"}
+    with Cluster(tmp_path, app="plain:app", env=env) as cluster:
+        for _ in range(5):
+            assert cluster.get("/").status == 200
+        cluster.wait_log("[Master] Worker 1 (worker-1) retired (max requests). Restarting...")
+        cluster.wait_log("is ready", times=2)
+        assert "died" not in cluster.log
+
+
+def test_usr2_starts_a_second_master_that_takes_over(cluster: Cluster) -> None:
+    first = cluster.pid
+    cluster.signal(signal.SIGUSR2)
+    cluster.wait_log("[Master] All workers ready", times=2)
+    os.kill(first, signal.SIGTERM)
+    cluster.wait_exit()
+    pid_file = cluster.runtime / "gunicorn.pid"
+    wait_until(lambda: pid_file.exists() and cluster.pid != first, what="its pid in the pid file")
+    try:
+        assert cluster.get("/").status == 200
+        assert cluster.status()["master"]["pid"] == cluster.pid
+        assert cluster.status()["state"] == "ready"
+    finally:
+        second = psutil.Process(cluster.pid)
+        second.terminate()
+        wait_until(lambda: not runs(second), what="the second master to end")
+
+
+def runs(process: psutil.Process) -> bool:
+    """Whether it runs; where init does not reap, a dead entry remains of an orphan."""
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
 def test_a_slow_request_is_seen_as_busy_and_counted_when_it_is_answered(
