@@ -10,7 +10,11 @@ from tests.cluster import ROOT
 
 
 def copy_tree(to: Path) -> Path:
-    """Copies what Git tracks, and what it does not ignore; `.venv` is the one the tests run in."""
+    """Copies what Git tracks, and what it does not ignore; `.venv` is the one the tests run in.
+
+    That one is brought up to date first: the copy's own set-up would install the copy into it.
+    """
+    subprocess.run([ROOT / "deploy/scripts/setup.sh"], check=True)
     done = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
         cwd=ROOT,

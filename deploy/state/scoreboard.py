@@ -45,6 +45,7 @@ _SIZE = _HEADER_SIZE + SLOTS_MAX * _SLOT.size + ROWS * _ROW.size
 _STATE = struct.Struct("<I")
 _UNSIGNED = struct.Struct("<Q")
 _FLOAT = struct.Struct("<d")
+_COUNTS = struct.Struct("<QQ")  # requests, busy
 
 
 class State(IntEnum):
@@ -165,8 +166,7 @@ class Seat:
         with self._lock:
             self._busy -= 1
             self._requests += 1
-            _UNSIGNED.pack_into(self._memory, self._offset + _REQUESTS, self._requests)
-            _UNSIGNED.pack_into(self._memory, self._offset + _BUSY, self._busy)
+            _COUNTS.pack_into(self._memory, self._offset + _REQUESTS, self._requests, self._busy)
 
     def _set(self, state: State) -> None:
         _STATE.pack_into(self._memory, self._offset, state)
