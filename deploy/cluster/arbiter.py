@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -17,16 +16,16 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
 
 from deploy.cluster import exits, slots
-from deploy.cluster.capacity import available_cpus, cpu_warning, memory_warning
-from deploy.cluster.cgroup import ControlGroup
-from deploy.cluster.connections import start_check
+from deploy.cluster.limits import Limits
+from deploy.state.layout import State
 from deploy.state.process import start_ticks
-from deploy.state.scoreboard import Exit, Master, Scoreboard, Seat, State
+from deploy.state.scoreboard import Exit, Master, Scoreboard
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from deploy.cluster.settings import Settings
+    from deploy.state.seat import Seat
 
 # How soon a worker's readiness is noticed while one boots; else the loop sleeps up to a second.
 _BOOTING_POLL_SECONDS = 0.05
@@ -72,15 +71,12 @@ class SlotArbiter(Arbiter):
         self.app_name = settings.app_name
         self.release = settings.release
         self.generation = 1
-        self._worker_max_rss = settings.worker_max_rss
-        self._control_group = ControlGroup()
-        self._oom_kills = self._control_group.oom_kills()
+        self.limits = Limits(self.log, worker_max_rss=settings.worker_max_rss)
         self._served = False  # some worker was ready since the master started
         self._complete = False  # all workers were ready since the last change of their number
         self._stopping = False
         self._died: set[int] = set()  # slots whose next worker replaces one that died
         self._not_before: dict[int, float] = {}  # monotonic; slots whose last boot failed
-        self._connection_check: subprocess.Popen[str] | None = None
         self.board = Scoreboard.create(
             settings.runtime_directory / "scoreboard",
             Master(
@@ -103,17 +99,6 @@ class SlotArbiter(Arbiter):
             extra={"event": "master.starting", "workers": self.num_workers},
         )
 
-    def warn_of_limits(self) -> None:
-        """Says when the workers want more than the machine, or the database, has."""
-        limits = self._control_group.limits()
-        for warning in (
-            cpu_warning(self.num_workers, available_cpus(limits.affinity, limits.quota)),
-            memory_warning(self.num_workers, self._worker_max_rss, limits.memory),
-        ):
-            if warning:
-                self.log.warning("[Master] %s", warning, extra={"event": "capacity.warning"})
-        self._connection_check = start_check(self.num_workers)
-
     def resized(self, old: int) -> None:
         """The wanted number of workers has changed."""
         self._complete = False
@@ -124,7 +109,7 @@ class SlotArbiter(Arbiter):
             self.num_workers,
             extra={"event": "master.resized", "workers": self.num_workers},
         )
-        self.warn_of_limits()
+        self.limits.check(self.num_workers)
 
     def reloaded(self, release: str) -> None:
         """The configuration was read anew; the workers to come are a new generation."""
@@ -217,11 +202,9 @@ class SlotArbiter(Arbiter):
                 self.reexec_pid = 0
             elif pid == self.dirty_arbiter_pid:
                 self.handle_dirty_arbiter_exit(pid, status)
-            elif self._connection_check and pid == self._connection_check.pid:
-                self._report_connections()
             elif pid in self.WORKERS:
                 self._bury(self.WORKERS.pop(pid), status)
-            else:
+            elif not self.limits.reaped(pid):
                 self.log.debug("Reaped unknown child process (pid:%s)", pid)
 
     # --- observations
@@ -260,11 +243,7 @@ class SlotArbiter(Arbiter):
             self.log.info("[Master] All workers ready", extra={"event": "master.ready"})
 
     def _bury(self, worker: SlotWorker, status: int) -> None:
-        oom_kills = self._control_group.oom_kills()
-        why = exits.reason(
-            status, timed_out=worker.aborted, oom_killed=(oom_kills or 0) > (self._oom_kills or 0)
-        )
-        self._oom_kills = oom_kills
+        why = exits.reason(status, timed_out=worker.aborted, oom_killed=self.limits.oom_killed())
         retired = status == 0 and worker.seat.requests >= worker.max_requests
         if retired:
             why = "max requests"
@@ -297,15 +276,6 @@ class SlotArbiter(Arbiter):
             text = "[Master] Worker %d (%s) died (%s) before any worker was ready"
             self.log.error(text, *name, why, extra=facts)
             raise HaltServer("The application does not load.", _halt_code(status))
-
-    def _report_connections(self) -> None:
-        check, self._connection_check = self._connection_check, None
-        if check is None or check.stdout is None:
-            return
-        with check.stdout as output:
-            warning = output.read().strip()
-        if warning:
-            self.log.warning("[Master] %s", warning, extra={"event": "capacity.warning"})
 
 
 def _reaped() -> Iterator[tuple[int, int]]:

@@ -63,7 +63,7 @@ def on_starting(server: Arbiter, settings: Settings, *, prepare: Sequence[str]) 
         # What is served may differ from WSGI_APP: Gunicorn's positional argument wins.
         if server.app.app_uri == OWN_APPLICATION and settings.app_env != "production":
             _bring_up_database(cluster, settings, prepare)
-        cluster.warn_of_limits()
+        cluster.limits.check(cluster.num_workers)
     except (SettingsError, KeyboardInterrupt) as error:
         if isinstance(error, SettingsError):
             server.log.error("[Master] %s", error, extra={"event": "master.refused"})

@@ -19,7 +19,7 @@ from deploy.state.environment import (
     runtime_directory,
     state_directory,
 )
-from deploy.state.scoreboard import SLOTS_MAX
+from deploy.state.layout import SLOTS_MAX
 
 # The application that the kit carries: the embedded Postgres is for no other.
 OWN_APPLICATION = "app.wsgi:app"

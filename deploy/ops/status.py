@@ -14,8 +14,9 @@ from pathlib import Path
 import click
 import psutil
 
+from deploy.state.layout import State
 from deploy.state.process import start_ticks
-from deploy.state.scoreboard import Exit, Master, Row, Scoreboard, ScoreboardError, State
+from deploy.state.scoreboard import Exit, Master, Row, Scoreboard, ScoreboardError
 
 
 @dataclass(frozen=True, kw_only=True)

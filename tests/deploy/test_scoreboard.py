@@ -7,15 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.state.scoreboard import (
-    ROWS,
-    SLOTS_MAX,
-    Exit,
-    Master,
-    Scoreboard,
-    ScoreboardError,
-    State,
-)
+from deploy.state.layout import ROWS, SLOTS_MAX, State
+from deploy.state.scoreboard import Exit, Master, Scoreboard, ScoreboardError
 
 MASTER = Master(
     pid=4711,
