@@ -135,6 +135,15 @@ def test_no_secret_appears_at_any_level(tmp_path: Path) -> None:
     assert "[redacted]" in cluster.log
 
 
+def test_a_path_cannot_steer_the_terminal_that_shows_the_log(cluster: Cluster) -> None:
+    with socket.create_connection(("127.0.0.1", cluster.port)) as client:
+        client.sendall(b"GET /\x1b[31mred\x9b HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        client.recv(1000)
+    wait_until(lambda: "red" in cluster.log, what="a line about the request")
+    assert "\x1b" not in cluster.log
+    assert "\x9b" not in cluster.log
+
+
 def test_an_application_that_stamps_its_records_does_not_disturb_access_lines(
     tmp_path: Path,
 ) -> None:
