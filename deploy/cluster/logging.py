@@ -123,8 +123,6 @@ class ClusterLogger(glogging.Logger):
         size = getattr(resp, "sent", None) or 0
         method = environ.get("REQUEST_METHOD", "-")
         path = str(environ.get("RAW_URI", "-")).split("?", 1)[0]
-        if not path.isprintable():
-            path = ascii(path)[1:-1]  # what a stranger sends must not steer a terminal
         request_id = _header(resp.headers, "x-request-id")
         worker = os.environ.get("WORKER_ID")
         values = (method, path, status, milliseconds, size, worker or "-", request_id or "-")
