@@ -108,12 +108,17 @@ class Cluster:
         """Ends the master with a signal, and whatever is left of its session; its exit code."""
         assert self.process is not None
         if self.process.poll() is None:
-            self.process.send_signal(number)
+            self.send(number)
         try:
             return self.process.wait(30)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
+
+    def send(self, number: int) -> None:
+        """Sends a signal to what was started."""
+        assert self.process is not None
+        self.process.send_signal(number)
 
     def wait_exit(self, seconds: float = 30) -> int:
         """The exit code of a master that ends by itself."""

@@ -68,56 +68,48 @@ class SlotArbiter(Arbiter):
 
     def adopt(self, settings: Settings) -> None:
         """Takes over from Gunicorn's arbiter: what `__init__` would set up."""
-        self.app_name = settings.app_name
-        self.release = settings.release
+        self.settings = settings
         self.generation = 1
-        self.limits = Limits(self.log, worker_max_rss=settings.worker_max_rss)
+        self._started = time.time()
+        self.limits = Limits(self.log)
         self._served = False  # some worker was ready since the master started
         self._complete = False  # all workers were ready since the last change of their number
         self._stopping = False
         self._died: set[int] = set()  # slots whose next worker replaces one that died
         self._not_before: dict[int, float] = {}  # monotonic; slots whose last boot failed
-        self.board = Scoreboard.create(
-            settings.runtime_directory / "scoreboard",
-            Master(
-                pid=self.pid,
-                start_ticks=start_ticks(self.pid) or 0,
-                started=time.time(),
-                mode=settings.mode,
-                wanted=self.num_workers,
-                generation=self.generation,
-                release=self.release,
-                app_name=self.app_name,
-                address=", ".join(self.cfg.settings["bind"].get()),
-            ),
-        )
+        path = settings.runtime_directory / "scoreboard"
+        self.board = Scoreboard.create(path, self._description())
         self.log.info(
             "[Master] %s starting in %s mode with %d worker(s)",
-            self.app_name,
+            settings.app_name,
             settings.mode,
             self.num_workers,
             extra={"event": "master.starting", "workers": self.num_workers},
         )
 
+    def check_limits(self) -> None:
+        """Says when the workers want more than the machine and the database grant."""
+        self.limits.check(self.num_workers, worker_max_rss=self.settings.worker_max_rss)
+
     def resized(self, old: int) -> None:
         """The wanted number of workers has changed."""
         self._complete = False
-        self.board.resize(self.num_workers)
+        self.board.describe(self._description())
         self.log.info(
             "[Master] Workers: %d before, %d now",
             old,
             self.num_workers,
             extra={"event": "master.resized", "workers": self.num_workers},
         )
-        self.limits.check(self.num_workers)
+        self.check_limits()
 
-    def reloaded(self, release: str) -> None:
+    def reloaded(self, settings: Settings) -> None:
         """The configuration was read anew; the workers to come are a new generation."""
+        self.settings = settings
         self.generation += 1
-        self.release = release
         self._complete = False
         self._not_before.clear()
-        self.board.start_generation(self.generation, release)
+        self.board.describe(self._description())
 
     def seat_worker(self, worker: SlotWorker) -> None:
         """Gives a worker that is about to be forked its slot and its row."""
@@ -126,7 +118,8 @@ class SlotArbiter(Arbiter):
         worker.leaving = worker.announced = False
         worker.replaces = slot in self._died
         self._died.discard(slot)
-        worker.seat = self.board.claim(slot, generation=self.generation, release=self.release)
+        release = self.settings.release
+        worker.seat = self.board.claim(slot, generation=self.generation, release=release)
 
     # --- Gunicorn's rules that change
 
@@ -182,13 +175,15 @@ class SlotArbiter(Arbiter):
         except SystemExit:
             if os.getpid() != self.pid:
                 raise  # a new worker, at its end
+            if self.cfg is not configuration:
+                raise  # it was read; the new address cannot be bound, and the old one is closed
             self.app.cfg = configuration
             os.environ.clear()
             os.environ.update(environ)
             self.log.error(
                 "[Master] Reload refused: the configuration is wrong, see above. "
                 "Still serving release %s",
-                self.release,
+                self.settings.release,
                 extra={"event": "reload.refused"},
             )
 
@@ -208,6 +203,19 @@ class SlotArbiter(Arbiter):
                 self.log.debug("Reaped unknown child process (pid:%s)", pid)
 
     # --- observations
+
+    def _description(self) -> Master:
+        return Master(
+            pid=self.pid,
+            start_ticks=start_ticks(self.pid) or 0,
+            started=self._started,
+            mode=self.settings.mode,
+            wanted=self.num_workers,
+            generation=self.generation,
+            release=self.settings.release,
+            app_name=self.settings.app_name,
+            address=", ".join(self.cfg.settings["bind"].get()),
+        )
 
     def _staying(self) -> list[SlotWorker]:
         return [worker for worker in self.WORKERS.values() if not worker.leaving]
@@ -249,8 +257,9 @@ class SlotArbiter(Arbiter):
             why = "max requests"
         died = not worker.leaving and not self._stopping
         booted = worker.announced or worker.seat.state == State.READY
+        event = "retired" if died and retired else "died" if died else "stopped"
         facts = {
-            "event": "worker.died" if died else "worker.stopped",
+            "event": f"worker.{event}",
             "pid": worker.pid,
             "slot": worker.slot,
             "worker": worker.seat.name,

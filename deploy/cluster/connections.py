@@ -8,38 +8,37 @@ business: the application's readiness says that.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
-from pathlib import Path
 
 from deploy.cluster.capacity import connections_warning
+from deploy.cluster.module_process import start_module
 
 _ALLOWED = """
 SELECT sum(CASE name WHEN 'max_connections' THEN setting::int ELSE -setting::int END)
 FROM pg_settings
 WHERE name IN ('max_connections', 'superuser_reserved_connections', 'reserved_connections')
 """
-_KIT = Path(__file__).resolve().parents[2]
+_SECONDS = 10
 
 
 def start_check(workers: int) -> subprocess.Popen[str] | None:
     """Starts the check for this many workers; its output is the warning, or nothing."""
     if not os.environ.get("DATABASE_URL"):
         return None
-    path = os.pathsep.join(filter(None, [str(_KIT), os.environ.get("PYTHONPATH")]))
-    return subprocess.Popen(  # noqa: S603 - our own module
-        [sys.executable, "-m", "deploy.cluster.connections", str(workers)],
+    return start_module(
+        "deploy.cluster.connections",
+        str(workers),
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        text=True,
-        env=os.environ | {"PYTHONPATH": path},
     )
 
 
 def main() -> None:
     import psycopg
 
+    signal.alarm(_SECONDS)  # the database may accept and never answer: ends this process
     with psycopg.connect(os.environ["DATABASE_URL"], connect_timeout=3) as connection:
         row = connection.execute(_ALLOWED).fetchone()
     allowed = int(row[0]) if row else 0

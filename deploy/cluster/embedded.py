@@ -7,15 +7,13 @@ killed leaves the database up until its last worker is gone.
 
 from __future__ import annotations
 
-import os
 import selectors
 import subprocess
-import sys
-from pathlib import Path
+
+from deploy.cluster.module_process import start_module
 
 _START_SECONDS = 90  # longer than the holder's own deadline, so that its message is seen
 _STOP_SECONDS = 90
-_KIT = Path(__file__).resolve().parents[2]
 
 
 class EmbeddedDatabase:
@@ -26,13 +24,10 @@ class EmbeddedDatabase:
 
     def start(self) -> str | None:
         """The database's URL; None when it does not start, after its own message on stderr."""
-        path = os.pathsep.join(filter(None, [str(_KIT), os.environ.get("PYTHONPATH")]))
-        self._holder = subprocess.Popen(
-            [sys.executable, "-m", "deploy.ops.embedded_postgres", "--hold"],
+        self._holder = start_module(
+            "deploy.ops.embedded_postgres",
+            "--hold",
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"PYTHONPATH": path},
             start_new_session=True,  # Ctrl-C is for the master, which ends us in order
         )
         assert self._holder.stdout is not None  # noqa: S101 - for the type checker

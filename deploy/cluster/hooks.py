@@ -63,7 +63,7 @@ def on_starting(server: Arbiter, settings: Settings, *, prepare: Sequence[str]) 
         # What is served may differ from WSGI_APP: Gunicorn's positional argument wins.
         if server.app.app_uri == OWN_APPLICATION and settings.app_env != "production":
             _bring_up_database(cluster, settings, prepare)
-        cluster.limits.check(cluster.num_workers)
+        cluster.check_limits()
     except (SettingsError, KeyboardInterrupt) as error:
         if isinstance(error, SettingsError):
             server.log.error("[Master] %s", error, extra={"event": "master.refused"})
@@ -120,7 +120,7 @@ def nworkers_changed(server: SlotArbiter, new: int, old: int | None) -> None:
 @never_raises
 def on_reload(server: SlotArbiter, settings: Settings) -> None:
     """After HUP has read the configuration anew."""
-    server.reloaded(settings.release)
+    server.reloaded(settings)
 
 
 @never_raises
@@ -163,7 +163,7 @@ def post_fork(server: SlotArbiter, worker: SlotWorker) -> None:
         "WORKER_SLOT": str(worker.slot),
         "CLUSTER_WORKERS": str(server.num_workers),
     }
-    title = f"{worker.seat.name} gen {worker.generation} release {server.release}"
+    title = f"{worker.seat.name} gen {worker.generation} release {server.settings.release}"
     setproctitle(f"gunicorn: {title}")
     worker.log.info(
         "[%s] Started (pid %d)", worker.seat.name, os.getpid(), extra={"event": "worker.started"}

@@ -11,20 +11,22 @@ from deploy.cluster.connections import start_check
 
 
 class Limits:
-    """The limits of one master, who logs to `log`; `worker_max_rss` in bytes, 0 for none."""
+    """The limits of one master, who logs to `log`."""
 
-    def __init__(self, log: Any, *, worker_max_rss: int):
+    def __init__(self, log: Any):
         self._log = log
-        self._worker_max_rss = worker_max_rss
         self._control_group = ControlGroup()
         self._oom_kills = self._control_group.oom_kills() or 0
         self._connection_check: subprocess.Popen[str] | None = None
 
-    def check(self, workers: int) -> None:
-        """Warns of CPUs and memory at once, of connections when Postgres has answered."""
+    def check(self, workers: int, *, worker_max_rss: int) -> None:
+        """Warns of CPUs and memory at once, of connections when Postgres has answered.
+
+        `worker_max_rss` in bytes, 0 for no limit.
+        """
         limits = self._control_group.limits()
         self._warn(cpu_warning(workers, available_cpus(limits.affinity, limits.quota)))
-        self._warn(memory_warning(workers, self._worker_max_rss, limits.memory))
+        self._warn(memory_warning(workers, worker_max_rss, limits.memory))
         self._connection_check = start_check(workers)
 
     def reaped(self, pid: int) -> bool:

@@ -101,12 +101,13 @@ class ClusterLogger(glogging.Logger):
 
     def setup(self, cfg: Config) -> None:
         super().setup(cfg)
-        self._secrets_of = {**os.environ, **cfg.env}
+        redact = redactor({**os.environ, **cfg.env})
         self.access_log.setLevel(self.loglevel)
         self._access_log_enabled &= self.access_log.isEnabledFor(logging.INFO)
         for handler in (*self.error_log.handlers, *self.access_log.handlers):
-            handler.setFormatter(self._formatter(cfg.env, getattr(handler, "stream", None)))
-        self._adopt_application_logs(cfg.env)
+            stream = getattr(handler, "stream", None)
+            handler.setFormatter(_formatter(cfg.env, redact, stream))
+        self._adopt_application_logs(_formatter(cfg.env, redact, sys.stderr))
 
     def access(
         self,
@@ -153,25 +154,27 @@ class ClusterLogger(glogging.Logger):
         else:
             super().exception(msg, *args, **kwargs)
 
-    def _formatter(self, env: Mapping[str, str], stream: TextIO | None) -> logging.Formatter:
-        redact = redactor(self._secrets_of)
-        if env.get("LOG_FORMAT") == "json":
-            return MachineFormatter(
-                redact=redact, env=env.get("APP_ENV", ""), release=env.get("RELEASE", "")
-            )
-        return PrettyFormatter(redact=redact, colour=_wants_colour(stream, os.environ))
-
-    def _adopt_application_logs(self, env: Mapping[str, str]) -> None:
+    def _adopt_application_logs(self, formatter: logging.Formatter) -> None:
         """What the application logs through the standard library appears in the same form."""
         root = logging.getLogger()
         for handler in [h for h in root.handlers if getattr(h, "_gunicorn", False)]:
             root.removeHandler(handler)
         handler = logging.StreamHandler(sys.stderr)
         handler._gunicorn = True  # type: ignore[attr-defined]  # noqa: SLF001 - as Gunicorn marks its own
-        handler.setFormatter(self._formatter(env, sys.stderr))
+        handler.setFormatter(formatter)
         root.addHandler(handler)
         root.setLevel(self.loglevel)
         logging.captureWarnings(capture=True)
+
+
+def _formatter(
+    env: Mapping[str, str], redact: Callable[[str], str], stream: TextIO | None
+) -> logging.Formatter:
+    if env.get("LOG_FORMAT") == "json":
+        return MachineFormatter(
+            redact=redact, env=env.get("APP_ENV", ""), release=env.get("RELEASE", "")
+        )
+    return PrettyFormatter(redact=redact, colour=_wants_colour(stream, os.environ))
 
 
 def _wants_colour(stream: TextIO | None, environ: Mapping[str, str]) -> bool:

@@ -15,6 +15,7 @@ from deploy.cluster.cgroup import ControlGroup
 from deploy.cluster.release import identify
 from deploy.state.environment import (
     EnvironmentFileError,
+    added_by_file,
     read_env_file,
     runtime_directory,
     state_directory,
@@ -75,8 +76,8 @@ class Settings:
         An empty variable counts as not set, as a line `NAME=` in a file is meant, except for
         READY_PATH, where it says that there is no probe.
         """
-        from_file = {k: v for k, v in (env_file or {}).items() if k not in environ}
-        merged = {**from_file, **environ}
+        from_file = added_by_file(environ, env_file or {})
+        merged = {**environ, **from_file}
         variables = _Variables(merged)
         app_env = variables.one_of("APP_ENV", ("development", "production", "test"))
         mode = variables.one_of("CLUSTER_MODE", ("cluster", "fork"))
@@ -112,9 +113,13 @@ class Settings:
         )
 
     def exported(self) -> dict[str, str]:
-        """The variables that an application sees, beside the environment it inherits."""
+        """The variables that an application sees, beside the environment it inherits.
+
+        Without those that the hooks set in each worker: Gunicorn would set these over them.
+        """
+        own = ("CLUSTER_WORKERS", "WORKER_ID", "WORKER_SLOT")
         return {
-            **self.from_file,
+            **{name: value for name, value in self.from_file.items() if name not in own},
             "APP_ENV": self.app_env,
             "APP_NAME": self.app_name,
             "CLUSTER_MODE": self.mode,

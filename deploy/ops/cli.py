@@ -10,7 +10,12 @@ from pathlib import Path
 import click
 
 from deploy.ops import status as cluster_status
-from deploy.state.environment import EnvironmentFileError, read_env_file, runtime_directory
+from deploy.state.environment import (
+    EnvironmentFileError,
+    added_by_file,
+    read_env_file,
+    runtime_directory,
+)
 
 
 class ExitCode(IntEnum):
@@ -52,6 +57,7 @@ def status(as_json: bool, interval: float) -> None:
 
 def _runtime_directory() -> Path:
     try:
-        return runtime_directory({**read_env_file(os.environ), **os.environ})
+        added = added_by_file(os.environ, read_env_file(os.environ))
     except EnvironmentFileError as error:
         raise click.UsageError(str(error)) from None
+    return runtime_directory({**os.environ, **added})

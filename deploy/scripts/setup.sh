@@ -44,9 +44,17 @@ find_python() {
   die "no python3 in PATH: Python 3.$OLDEST to 3.$NEWEST is needed (Debian: apt-get install python3 python3-venv)"
 }
 
-# What decides whether .venv is up to date: the requirements and the interpreter.
+# What decides, beside the interpreter, whether .venv is up to date.
 fingerprint() {
   cat requirements.txt requirements-dev.txt constraints.txt pyproject.toml deploy/scripts/setup.sh | cksum
+}
+
+# Whether .venv has an interpreter that runs, and that is of the version PYTHON asks for. One that
+# was moved, or whose interpreter is gone, cannot be mended.
+usable() {
+  local minor
+  minor=$(minor_version .venv/bin/python)
+  [[ -n $minor ]] && [[ -z ${PYTHON:-} || $minor == "$(minor_version "$PYTHON")" ]]
 }
 
 create() {
@@ -88,13 +96,12 @@ main() {
   flock --wait 600 9 || die "another set-up has held var/setup.lock for 10 minutes"
 
   local stamp=.venv/setup-complete
-  if [[ -f $stamp && $(<"$stamp") == "$(fingerprint)" ]] && .venv/bin/python -c '' 2>/dev/null; then
+  if [[ -f $stamp && $(<"$stamp") == "$(fingerprint)" ]] && usable; then
     return
   fi
   local python
   python=$(find_python)
-  # A .venv that was moved, or whose interpreter is gone, cannot be mended: start over.
-  if [[ ! -f $stamp ]] || ! .venv/bin/python -c '' 2>/dev/null; then
+  if [[ ! -f $stamp ]] || ! usable; then
     create "$python"
   fi
   rm -f "$stamp"

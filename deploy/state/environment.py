@@ -33,6 +33,18 @@ def read_env_file(environ: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in values.items() if value is not None}
 
 
+def added_by_file(environ: Mapping[str, str], file: Mapping[str, str]) -> dict[str, str]:
+    """What the file adds to the environment: a variable that is empty there is left to the file.
+
+    Except for READY_PATH, whose empty value says that there is no probe.
+    """
+    return {
+        name: value
+        for name, value in file.items()
+        if not environ.get(name) and not (name == "READY_PATH" and name in environ)
+    }
+
+
 def runtime_directory(environ: Mapping[str, str]) -> Path:
     """Where the pid file and the scoreboard are; they mean nothing after a reboot."""
     return _directory(environ, "RUNTIME_DIRECTORY", "var/run")

@@ -19,7 +19,6 @@ VERSION = 1
 # time), wanted workers, generation, mode, release, application's name, addresses
 HEADER = struct.Struct("<8sIIII QQ d QQ 16s 64s 64s 240s")
 HEADER_SIZE = 512
-WANTED, GENERATION, RELEASE = 48, 56, 80  # the header's fields that change
 # restarts, requests of the slot's former workers, then the last exit: Unix time, pid, reason
 SLOT = struct.Struct("<QQ d Q 96s")
 # state, slot, pid, generation, started (Unix time), ready after ms, requests, busy, release

@@ -92,24 +92,7 @@ class Scoreboard:
         try:
             os.ftruncate(fd, layout.SIZE)
             memory = mmap.mmap(fd, layout.SIZE)
-            layout.HEADER.pack_into(
-                memory,
-                0,
-                layout.MAGIC,
-                layout.VERSION,
-                layout.SLOTS_MAX,
-                layout.ROWS,
-                0,
-                master.pid,
-                master.start_ticks,
-                master.started,
-                master.wanted,
-                master.generation,
-                layout.text(master.mode, 16),
-                layout.text(master.release, 64),
-                layout.text(master.app_name, 64),
-                layout.text(master.address, 240),
-            )
+            _pack_header(memory, master)
             os.fchmod(fd, 0o644)
             inode = os.fstat(fd).st_ino
             Path(new).rename(path)
@@ -147,14 +130,9 @@ class Scoreboard:
 
     # --- written by the master
 
-    def resize(self, wanted: int) -> None:
-        """The number of workers that the master now keeps."""
-        layout.UNSIGNED.pack_into(self._memory, layout.WANTED, wanted)
-
-    def start_generation(self, generation: int, release: str) -> None:
-        """A reload: from now on workers are of this generation and release."""
-        layout.UNSIGNED.pack_into(self._memory, layout.GENERATION, generation)
-        struct.pack_into("<64s", self._memory, layout.RELEASE, layout.text(release, 64))
+    def describe(self, master: Master) -> None:
+        """What the master was told to run has changed: its number of workers, or all of it."""
+        _pack_header(self._memory, master)
 
     def claim(self, slot: int, *, generation: int, release: str) -> Seat:
         """A row for a worker that is about to be forked into `slot`."""
@@ -240,3 +218,24 @@ class Scoreboard:
             requests_before=before,
             last_exit=Exit(at=at, pid=exit_pid, reason=layout.string(reason)) if at else None,
         )
+
+
+def _pack_header(memory: mmap.mmap, master: Master) -> None:
+    layout.HEADER.pack_into(
+        memory,
+        0,
+        layout.MAGIC,
+        layout.VERSION,
+        layout.SLOTS_MAX,
+        layout.ROWS,
+        0,
+        master.pid,
+        master.start_ticks,
+        master.started,
+        master.wanted,
+        master.generation,
+        layout.text(master.mode, 16),
+        layout.text(master.release, 64),
+        layout.text(master.app_name, 64),
+        layout.text(master.address, 240),
+    )

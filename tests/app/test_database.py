@@ -20,6 +20,7 @@ from app.db import Connection, Database, DatabaseUnavailable, reason
 from app.db.connection import libpq_parameters
 from deploy.ops.embedded_postgres import EmbeddedPostgres
 from tests.app.conftest import Sql, records_of
+from tests.wait import wait_until
 
 NOBODY = "postgresql://ada:hunter2@127.0.0.1:1/none"
 ROOT = Path(__file__).parents[2]
@@ -169,7 +170,7 @@ def test_a_frozen_server_is_given_up_in_time(own_postgres: EmbeddedPostgres) -> 
         finally:
             for each in frozen:
                 os.kill(each, signal.SIGCONT)
-        wait_until_back(db, seconds=10)
+        wait_until_back(db)
 
 
 def test_one_overdue_answer_is_no_outage(database_url: str) -> None:
@@ -194,16 +195,15 @@ def test_one_overdue_answer_is_no_outage(database_url: str) -> None:
         db.run(backend)
 
 
-def wait_until_back(db: Database, *, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while True:
+def wait_until_back(db: Database) -> None:
+    def answers() -> bool:
         try:
             db.run(lambda c: c.execute("SELECT 1"))
         except DatabaseUnavailable:
-            assert time.monotonic() < deadline, "Postgres is not back"
-            time.sleep(0.05)
-        else:
-            return
+            return False
+        return True
+
+    wait_until(answers, what="Postgres to be back")
 
 
 def test_an_outage_and_its_end_are_two_log_lines(own_postgres: EmbeddedPostgres) -> None:
@@ -215,7 +215,7 @@ def test_an_outage_and_its_end_are_two_log_lines(own_postgres: EmbeddedPostgres)
             with pytest.raises(DatabaseUnavailable):
                 db.run(backend, retry=True)
         own_postgres.start()
-        wait_until_back(db, seconds=10)
+        wait_until_back(db)
         lines = [record.getMessage() for record in records]
     assert len(lines) == 2, lines
     assert lines[0].startswith("Postgres is away: ")

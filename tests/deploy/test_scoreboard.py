@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -77,14 +78,14 @@ def test_a_slot_keeps_its_history_when_its_worker_is_gone(board: Scoreboard) -> 
 def test_old_and_new_worker_of_a_slot_stand_side_by_side(board: Scoreboard) -> None:
     old = board.claim(1, generation=1, release="a")
     old.drain()
-    board.start_generation(2, "b")
-    board.resize(5)
+    after = replace(MASTER, generation=2, release="b", wanted=5)
+    board.describe(after)
     board.claim(1, generation=2, release="b").ready()
 
     new, former = board.rows()
     assert (new.generation, new.state, new.release) == (2, State.READY, "b")
     assert (former.generation, former.state, former.release) == (1, State.DRAINING, "a")
-    assert (board.master().generation, board.master().release, board.master().wanted) == (2, "b", 5)
+    assert Scoreboard.open(board.path).master() == after
 
 
 def test_a_worker_in_another_process_is_seen(board: Scoreboard) -> None:

@@ -137,6 +137,14 @@ def test_the_environment_wins_over_the_file_and_the_file_over_defaults() -> None
     assert "s3cret" not in repr(settings)
 
 
+def test_an_empty_variable_leaves_it_to_the_file_except_for_the_probe() -> None:
+    file = {"PORT": "4002", "READY_PATH": "/ping"}
+    settings = Settings.read({"PORT": "", "READY_PATH": ""}, cpus=4, env_file=file)
+    assert settings.bind == ("127.0.0.1:4002",)
+    assert settings.ready_path == ""
+    assert Settings.read({}, cpus=4, env_file=file).ready_path == "/ping"
+
+
 def test_a_file_is_read_literally(tmp_path: Path) -> None:
     file = tmp_path / "production.env"
     file.write_text("# comment\nexport A=1\nPASSWORD='pa$$word ${A}'\nEMPTY=\nNOVALUE\n")

@@ -26,6 +26,7 @@ def clone(tmp_path: Path) -> Path:
         "pyproject.toml",
     ):
         shutil.copy2(ROOT / name, tmp_path / name)
+    subprocess.run([ROOT / "deploy/scripts/setup.sh"], check=True)  # as the links below expect
     return tmp_path
 
 
@@ -82,6 +83,14 @@ def test_a_python_that_does_not_exist_is_refused(clone: Path) -> None:
     done = run(clone, PYTHON="/nowhere/python3")
     assert done.returncode == 1
     assert done.stderr == "setup: PYTHON='/nowhere/python3': no such command\n"
+
+
+def test_a_named_python_is_not_ignored_because_there_is_a_venv(clone: Path) -> None:
+    (clone / ".venv").symlink_to(ROOT / ".venv")
+    assert run(clone).returncode == 0, "the set-up is complete"
+    done = run(clone, PYTHON="/nowhere/python3")
+    assert done.returncode == 1
+    assert "PYTHON='/nowhere/python3': no such command" in done.stderr
 
 
 def test_an_unexpected_argument_is_code_2_and_help_is_help(clone: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,16 +31,9 @@ class MakeRun(Cluster):
         for name in ("RUNTIME_DIRECTORY", "STATE_DIRECTORY", "APP_ENV"):
             del self._env[name]
 
-    def press_ctrl_c(self) -> None:
+    def send(self, number: int) -> None:
         assert self.process is not None
-        os.killpg(self.process.pid, signal.SIGINT)
-        self.process.wait(30)
-
-    def stop(self, number: int = signal.SIGTERM) -> int:
-        assert self.process is not None
-        if self.process.poll() is None:
-            os.killpg(self.process.pid, number)
-        return self.process.wait(30)
+        os.killpg(self.process.pid, number)
 
 
 @pytest.fixture
@@ -66,7 +58,8 @@ def test_one_command_serves_with_a_database_and_one_ctrl_c_ends_it_all(running: 
     processes = psutil.Process(running.process.pid).children(recursive=True)
     assert any(process.pid == running.pid for process in processes)
     processes += [postmaster(running), *postmaster(running).children()]
-    running.press_ctrl_c()
+    running.send(signal.SIGINT)
+    running.wait_exit()
     assert [process for process in processes if process.is_running()] == []
     assert "Traceback" not in running.log
     assert "[Master] Stopped" in running.log
@@ -98,17 +91,10 @@ def test_nothing_embedded_starts_when_a_database_is_named(tree: Path, database_u
 def test_a_taken_port_is_said_at_once_with_its_holder(tree: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        done = subprocess.run(
-            ["make", "run"],
-            cwd=tree,
-            env=os.environ | {"PORT": str(port)},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-    assert done.returncode == 2  # make's own code for a recipe that failed
-    assert f"127.0.0.1:{port} is taken by pid {os.getpid()} (" in done.stderr
+        make = MakeRun(tree, env={"PORT": str(port)})
+        make.start()
+        assert make.wait_exit() == 2  # make's own code for a recipe that failed
+    assert f"127.0.0.1:{port} is taken by pid {os.getpid()} (" in make.log
     assert not (tree / "var" / "postgres").exists()
 
 

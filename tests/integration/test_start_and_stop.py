@@ -79,6 +79,15 @@ def test_values_of_the_env_file_reach_kit_and_application(tmp_path: Path) -> Non
     assert (seen["FROM_FILE"], seen["FROM_BOTH"]) == ("one $two", "environment")
 
 
+def test_a_number_in_the_file_is_what_the_application_sees_when_it_is_max(tmp_path: Path) -> None:
+    (tmp_path / "app.env").write_text("CLUSTER_WORKERS=max\nWORKER_ID=worker-9\n")
+    env = {"ENV_FILE": str(tmp_path / "app.env"), "CLUSTER_WORKERS": ""}
+    with Cluster(tmp_path, app="plain:app", env=env) as cluster:
+        seen = cluster.get("/").json
+        assert seen["CLUSTER_WORKERS"] == str(cluster.status()["workers"]["wanted"])
+        assert seen["WORKER_ID"] in cluster.pids()
+
+
 def test_an_argument_of_gunicorns_own_wins(tmp_path: Path) -> None:
     with Cluster(tmp_path, "--workers", "2", app="plain:app") as cluster:
         assert "with 2 worker(s)" in cluster.log

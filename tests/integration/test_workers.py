@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.cluster import Cluster
+from tests.cluster import Cluster, free_port
 from tests.wait import wait_until
 
 
@@ -128,12 +129,46 @@ def test_a_reload_of_a_wrong_configuration_is_refused(tmp_path: Path) -> None:
         assert cluster.get("/").json["FROM_FILE"] == "new"
 
 
+def test_status_follows_a_reload_that_changes_mode_and_address(tmp_path: Path) -> None:
+    file = tmp_path / "app.env"
+    file.write_text("CLUSTER_MODE=cluster\n")
+    port = free_port()
+    env = {"ENV_FILE": str(file), "PORT": ""}
+    file.write_text(f"PORT={port}\n")
+    with Cluster(tmp_path, app="plain:app", env=env) as cluster:
+        assert cluster.status()["address"] == f"127.0.0.1:{port}"
+        cluster.port = free_port()
+        file.write_text(f"PORT={cluster.port}\nCLUSTER_MODE=fork\nRELEASE=next\n")
+        cluster.signal(signal.SIGHUP)
+        cluster.wait_log("All workers ready", times=2)
+        status = cluster.status()
+        assert (status["mode"], status["release"]) == ("fork", "next")
+        assert status["address"] == f"127.0.0.1:{cluster.port}"
+        assert status["workers"] == {"wanted": 1, "ready": 1}
+        assert cluster.get("/").json["RELEASE"] == "next"
+
+
+def test_a_reload_that_cannot_bind_is_not_taken_for_a_wrong_configuration(tmp_path: Path) -> None:
+    file = tmp_path / "app.env"
+    file.write_text("")
+    env = {"ENV_FILE": str(file), "PORT": ""}
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        file.write_text(f"PORT={free_port()}\n")
+        with Cluster(tmp_path, app="plain:app", env=env) as cluster:
+            file.write_text(f"PORT={taken.getsockname()[1]}\n")
+            cluster.signal(signal.SIGHUP)
+            # As stock Gunicorn does. A master without listeners could not replace any worker.
+            assert cluster.wait_exit() == 1
+            assert "Reload refused" not in cluster.log
+
+
 def test_a_worker_over_max_requests_retires(tmp_path: Path) -> None:
-    env = {"MAX_REQUESTS": "5", "CLUSTER_WORKERS": "1"}
+    env = {"MAX_REQUESTS": "5", "CLUSTER_WORKERS": "1", "LOG_FORMAT": "json"}
     with Cluster(tmp_path, app="plain:app", env=env) as cluster:
         for _ in range(5):
             assert cluster.get("/").status == 200
         cluster.wait_log("[Master] Worker 1 (worker-1) retired (max requests). Restarting...")
+        assert cluster.lines('"event": "worker.retired"')
         cluster.wait_log("is ready", times=2)
         assert "died" not in cluster.log
 
