@@ -12,6 +12,8 @@ from deploy.cluster.settings import SettingsError
 
 # The workers of a master that was killed keep its port until they notice.
 _ORPHANS_SECONDS = 20.0
+# A process that ends has no command any more, and then no sockets that can be seen.
+_UNSEEN_SECONDS = 1.0
 
 
 class AddressTakenError(SettingsError):
@@ -45,15 +47,22 @@ def wait_until_free(addresses: Sequence[object], *, on_wait: Callable[[str], Non
     deadline = time.monotonic() + _ORPHANS_SECONDS
     for address in addresses:
         waiting = False
+        seen = time.monotonic()
         while isinstance(address, tuple) and not _is_free(address):
+            now = time.monotonic()
             holder = _holder(address[1])
+            if holder is None or not holder.command:
+                # It ends at this moment, or it is another user's: the next looks tell.
+                patience = seen + _UNSEEN_SECONDS
+            else:
+                seen = now
+                patience = deadline if holder.is_orphaned_worker else now
             taken = f"{address[0]}:{address[1]} is taken by {holder or 'another process'}"
-            leaving = holder is not None and holder.is_orphaned_worker
-            if not leaving or time.monotonic() > deadline:
+            if now >= patience:
                 raise AddressTakenError(f"{taken}: stop it, or set PORT or BIND to a free address")
-            if not waiting:
+            if not waiting and holder is not None and holder.is_orphaned_worker:
                 on_wait(f"{taken}, which has lost its master: waiting for it to end")
-            waiting = True
+                waiting = True
             time.sleep(0.1)
 
 

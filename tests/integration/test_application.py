@@ -82,6 +82,14 @@ def test_boot_goes_on_without_postgres_and_readiness_follows_it(
         before = cluster.pids()
 
         own_postgres.start()
-        wait_until(lambda: cluster.get("/health/ready").status == 200, what="readiness")
+        ready_workers: set[str] = set()
+
+        def all_ready() -> bool:  # each finds out for itself that Postgres is back
+            ready = cluster.get("/health/ready")
+            if ready.status == 200:
+                ready_workers.add(ready.headers["X-Worker-ID"])
+            return ready_workers == before.keys()
+
+        wait_until(all_ready, what="readiness of every worker")
         assert cluster.request("POST", "/api/auth/register", body=USER).status == 201
         assert cluster.pids() == before
