@@ -17,13 +17,10 @@ if _kit not in sys.path:
 
 from deploy.cluster import hooks  # noqa: E402
 from deploy.cluster.hooks import (  # noqa: E402, F401
-    child_exit,
     nworkers_changed,
     on_exit,
     post_fork,
     post_request,
-    post_worker_init,
-    pre_fork,
     pre_request,
     when_ready,
     worker_abort,
@@ -71,8 +68,3 @@ raw_env = [f"{name}={value}" for name, value in _settings.exported().items()]
 def on_starting(server):
     """Before anything else; outside production our own application's migrations are applied."""
     hooks.on_starting(server, _settings, prepare=[sys.executable, "-m", "app.db", "migrate"])
-
-
-def on_reload(server):
-    """After a HUP; see deploy/cluster/hooks.py."""
-    hooks.on_reload(server, _settings)

@@ -18,8 +18,9 @@ ALLOWED: dict[str, set[str]] = {
     "deploy.ops": {"deploy.state"},
     "deploy.__main__": {"deploy.ops"},
     "gunicorn.conf": {"deploy.cluster"},
+    "loadtests": set(),
 }
-OURS = ("app", "deploy")
+OURS = ("app", "deploy", "loadtests")
 
 
 def room(module: str) -> str:

@@ -1,84 +1,101 @@
-"""Gunicorn's arbiter with slots: who sits where, who is ready, who died and why.
+"""Gunicorn's arbiter with slots, a mold, and a reload that cannot break the service.
 
 `install` swaps the class of the running arbiter, so that the plain start
 `gunicorn -c gunicorn.conf.py` gets it. Each override says which of Gunicorn's rules it changes.
+Signals only leave a note; every turn of the loop looks at what there is and does the next step, so
+nothing is waited for and no signal has to wait.
 """
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
+import select
 import signal
-import sys
 import time
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
 
+from gunicorn import sock
 from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
 
-from deploy.cluster import exits, slots
+from deploy.cluster import capacity, cgroup, launch, respawn, slots
+from deploy.cluster.crew import Crew
+from deploy.cluster.desired_state import DesiredState
+from deploy.cluster.health import Health
 from deploy.cluster.limits import Limits
-from deploy.state.layout import State
+from deploy.cluster.mold_handle import MoldHandle, MoldState
+from deploy.cluster.reloading import Ended, Reloading
+from deploy.cluster.settings import Settings
+from deploy.cluster.worker_handle import WorkerHandle
+from deploy.state import ledger, request
 from deploy.state.process import start_ticks
-from deploy.state.scoreboard import Exit, Master, Scoreboard
+from deploy.state.scoreboard import Master, Scoreboard
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from deploy.cluster.settings import Settings
-    from deploy.state.seat import Seat
-
-# How soon a worker's readiness is noticed while one boots; else the loop sleeps up to a second.
-_BOOTING_POLL_SECONDS = 0.05
-# A slot whose worker could not boot waits this long for its next one.
-_FAILED_BOOT_PAUSE_SECONDS = 1.0
-_TO_LEAVE = (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT)
+# How long the loop sleeps at most, and while something is under way that has a deadline.
+_IDLE_SECONDS, _BUSY_SECONDS = 1.0, 0.05
+# A quick stop gives workers so long before it kills them.
+_QUICK_STOP_SECONDS = 1.0
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+# Workers that all crash wait for a fix: what is on disk is tried so often.
+_RECOVERY_SECONDS = 15.0
 
 
-class SlotWorker(Protocol):
-    """Gunicorn's worker, as the master sees it, with what the kit keeps on it."""
-
-    pid: int
-    age: int
-    aborted: bool
-    max_requests: int
-    tmp: Any
-    cfg: Any
-    log: Any
-    seat: Seat
-    slot: int
-    generation: int
-    leaving: bool
-    announced: bool
-    replaces: bool
-
-
-def install(server: Arbiter, settings: Settings) -> SlotArbiter:
-    """Makes a SlotArbiter of Gunicorn's arbiter, before its first fork."""
-    server.__class__ = SlotArbiter
-    arbiter = cast("SlotArbiter", server)
+def install(server: Arbiter, settings: Settings) -> RollingArbiter:
+    """Makes a RollingArbiter of Gunicorn's arbiter, before its first fork."""
+    server.__class__ = RollingArbiter
+    arbiter = cast("RollingArbiter", server)
     arbiter.adopt(settings)
     return arbiter
 
 
-class SlotArbiter(Arbiter):
+class RollingArbiter(Arbiter):
     """The arbiter of the slots worker-1…N."""
 
-    WORKERS: dict[int, SlotWorker]
+    WORKERS: dict[int, WorkerHandle]
+    LISTENERS: list[Any]
     reexec_pid: int
+    pid: int
+    num_workers: int
+    systemd: bool
+    cfg: Any
+    log: Any
+
+    # --- the start
 
     def adopt(self, settings: Settings) -> None:
         """Takes over from Gunicorn's arbiter: what `__init__` would set up."""
         self.settings = settings
+        self.release = settings.release
         self.generation = 1
+        self.reloads = 0
+        # What molds start with: as the master itself, before its own configuration added to it.
+        self.environ: dict[str, str] = dict(self.cfg.env_orig)
         self._started = time.time()
-        self.limits = Limits(self.log)
-        self._served = False  # some worker was ready since the master started
+        self._mold: MoldHandle | None = None  # the good one
+        self._mold_failures = 0
+        self._mold_after = 0.0  # monotonic; it is not rebuilt before
+        self._start_launch: launch.Launch | None = None  # as this master was started
+        self._launch: launch.Launch | None = None  # of the good mold's release
+        self._gone: list[MoldHandle] = []  # molds that are about to end
+        self._reloading: Reloading | None = None
+        self._asked = False  # a HUP that came during the reload
+        self._recovery_after = 0.0
         self._complete = False  # all workers were ready since the last change of their number
         self._stopping = False
-        self._died: set[int] = set()  # slots whose next worker replaces one that died
-        self._not_before: dict[int, float] = {}  # monotonic; slots whose last boot failed
+        self._ledger_failed = False
+        self.WORKERS = {}  # Gunicorn keeps one for all arbiters of a process
+        self.limits = Limits(self.log)
+        self._desired = DesiredState(settings.state_directory, self.log)
+        self._wakeup, end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.set_wakeup_fd(end, warn_on_full_buffer=False)
         path = settings.runtime_directory / "scoreboard"
+        self._num_workers = self._wanted(settings)
         self.board = Scoreboard.create(path, self._description())
+        self.crew = Crew(self.WORKERS, board=self.board, log=self.log, record=self.record)
+        self._health = Health(self.board, self.log)
         self.log.info(
             "[Master] %s starting in %s mode with %d worker(s)",
             settings.app_name,
@@ -103,106 +120,404 @@ class SlotArbiter(Arbiter):
         )
         self.check_limits()
 
-    def reloaded(self, settings: Settings) -> None:
-        """The configuration was read anew; the workers to come are a new generation."""
-        self.settings = settings
-        self.generation += 1
-        self._complete = False
-        self._not_before.clear()
-        self.board.describe(self._description())
-
-    def seat_worker(self, worker: SlotWorker) -> None:
-        """Gives a worker that is about to be forked its slot and its row."""
-        slot = slots.next_slot(self.WORKERS.values(), self.generation)
-        worker.slot, worker.generation = slot, self.generation
-        worker.leaving = worker.announced = False
-        worker.replaces = slot in self._died
-        self._died.discard(slot)
-        release = self.settings.release
-        worker.seat = self.board.claim(slot, generation=self.generation, release=release)
+    def record(self, event: str, **facts: object) -> None:
+        """Into the ledger; a full disk costs the line and nothing else."""
+        facts = {"who": "master", **facts}
+        try:
+            ledger.append(self.settings.state_directory, event, **cast("dict[str, Any]", facts))
+        except OSError as error:
+            if not self._ledger_failed:
+                self.log.error("[Master] The ledger cannot be written: %s", error)
+            self._ledger_failed = True
+        else:
+            self._ledger_failed = False
 
     # --- Gunicorn's rules that change
 
-    def wait_for_signals(self, timeout: float = 1.0) -> list[int]:
-        """Looks more often while a worker boots: its readiness comes without a signal."""
-        booting = any(not worker.announced for worker in self._staying())
-        signals: list[int] = super().wait_for_signals(_BOOTING_POLL_SECONDS if booting else timeout)
-        return signals
-
-    def spawn_worker(self) -> int:
-        """In the child, an error that carries an exit code ends the worker with that code."""
-        try:
-            pid: int = super().spawn_worker()
-        except SystemExit as exiting:  # only ever in the child
-            code = getattr(exiting.__context__, "exit_code", None)
-            if isinstance(code, int):
-                sys.exit(code)
-            raise
-        return pid
+    def wait_for_signals(self, timeout: float = _IDLE_SECONDS) -> list[int]:
+        """Wakes up for what molds and workers say, too."""
+        restless = self._reloading or self._gone or self._mold_after or self._health.pending
+        booting = self._mold is None or not self._mold.ready
+        if restless or booting or self.crew.restless:
+            timeout = min(timeout, _BUSY_SECONDS)
+        poll = select.poll()
+        molds = [mold.fileno() for mold in self._molds()]
+        for fd in (self._wakeup, *molds, *self.crew.reports):
+            if fd >= 0:
+                poll.register(fd, select.POLLIN)
+        if self.SIG_QUEUE.empty():
+            poll.poll(timeout * 1000)
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._wakeup, 4096)
+        signals = []
+        while not self.SIG_QUEUE.empty():
+            signals.append(self.SIG_QUEUE.get_nowait())
+        return [number for number in signals if number != self.WAKEUP_REQUEST]
 
     def manage_workers(self) -> None:
-        """Fills every slot that nobody holds, and stops the workers that no slot has room for.
-
-        Gunicorn counts heads and stops the oldest; a worker told to leave counts for it until it
-        is gone, so its slot stays empty while it drains.
-        """
+        """One turn: hears what has happened, and does the next step of everything under way."""
         now = time.monotonic()
-        for slot in slots.missing(self.WORKERS.values(), self.num_workers):
-            if now >= self._not_before.get(slot, 0):
-                self.spawn_worker()
-        for worker in slots.surplus(list(self.WORKERS.values()), self.num_workers):
-            self.kill_worker(worker.pid, signal.SIGTERM)
-        self._announce()
+        self._take_over_desired()
+        for mold in self._molds():
+            mold.observe(now)
+        self._keep_mold(now)
+        self.crew.observe(self.num_workers)
+        self._halt_if_stillborn()
+        self._step_reload(now)
+        self._fill_slots(now)
+        self.crew.press(now)
+        self._announce_complete(now)
+
+    def murder_workers(self) -> None:
+        """A worker that hangs is replaced first (`Crew.press`)."""
+
+    def reload(self) -> None:
+        """A HUP: the reload begins with the next turn, or after the one under way."""
+        self._asked = True
+
+    def handle_hup(self) -> None:
+        """Notes it; the dirty arbiter's own reload is as in Gunicorn."""
+        self.reload()
+        if self.dirty_arbiter_pid:
+            self.kill_dirty_arbiter(signal.SIGHUP)
+
+    def handle_ttin(self) -> None:
+        """One more, kept across reloads and restarts like any other scaling."""
+        self._scale(self.num_workers + 1, "signal TTIN")
+
+    def handle_ttou(self) -> None:
+        """One less, never below one; kept likewise."""
+        self._scale(self.num_workers - 1, "signal TTOU")
+
+    def handle_usr1(self) -> None:
+        """Reopens the log files of all, also of the workers to come."""
+        super().handle_usr1()
+        for mold in self._molds():
+            mold.reopen_logs()
 
     def kill_worker(self, pid: int, sig: int) -> None:
         """Remembers who was told to leave: that worker's end is no death."""
         worker = self.WORKERS.get(pid)
-        if worker is not None and sig in _TO_LEAVE:
-            worker.leaving = True
-            worker.seat.drain()
-        super().kill_worker(pid, sig)
-
-    def stop(self, graceful: bool = True) -> None:
-        """Nobody is replaced any more."""
-        self._stopping = True
-        super().stop(graceful)
-
-    def reload(self) -> None:
-        """A configuration that is wrong ends the reload, not the master."""
-        configuration, environ = self.app.cfg, dict(os.environ)
-        try:
-            super().reload()
-        except SystemExit:
-            if os.getpid() != self.pid:
-                raise  # a new worker, at its end
-            if self.cfg is not configuration:
-                raise  # it was read; the new address cannot be bound, and the old one is closed
-            self.app.cfg = configuration
-            os.environ.clear()
-            os.environ.update(environ)
-            self.log.error(
-                "[Master] Reload refused: the configuration is wrong, see above. "
-                "Still serving release %s",
-                self.settings.release,
-                extra={"event": "reload.refused"},
-            )
+        if worker is not None:
+            self.crew.signal(worker, sig)
 
     def reap_workers(self) -> None:
-        """Says why a worker ended, and calls child_exit for those that failed to boot as well.
-
-        A worker that cannot boot ends the server only when none was ever ready.
-        """
+        """Says why a worker ended; no exit code of a worker ever stops the master."""
         for pid, status in _reaped():
+            mold = next((each for each in self._molds() if each.pid == pid), None)
             if pid == self.reexec_pid:
                 self.reexec_pid = 0
             elif pid == self.dirty_arbiter_pid:
                 self.handle_dirty_arbiter_exit(pid, status)
-            elif pid in self.WORKERS:
-                self._bury(self.WORKERS.pop(pid), status)
+            elif mold is not None:
+                mold.reaped(status)
             elif not self.limits.reaped(pid):
-                self.log.debug("Reaped unknown child process (pid:%s)", pid)
+                self._bury(pid, status)
 
-    # --- observations
+    def stop(self, graceful: bool = True) -> None:
+        """Workers answer what they and the kernel have accepted; a second signal ends them at once.
+
+        Gunicorn swallows a second TERM, and resets the connections that wait in the backlog.
+        """
+        self._stopping = True
+        self._abandon_molds()
+        for worker in self.crew.members():
+            if not self.systemd and self.reexec_pid == self.master_pid == 0:
+                worker.seat.mark_last()
+        sock.close_sockets(self.LISTENERS, self._owns_socket_files())
+        self.LISTENERS = []
+        if self.dirty_arbiter_pid:
+            self.kill_dirty_arbiter(signal.SIGTERM if graceful else signal.SIGQUIT)
+        for worker in self.crew.all():
+            self.crew.signal(worker, signal.SIGTERM if graceful else signal.SIGQUIT)
+        deadline = math.inf if graceful else time.monotonic() + _QUICK_STOP_SECONDS
+        while self.crew.all() or self.dirty_arbiter_pid or self._gone:
+            now = time.monotonic()
+            for number in self.wait_for_signals(_BUSY_SECONDS):
+                if number in _STOP_SIGNALS and graceful:
+                    self.log.info("[Master] Asked again: stopping at once")
+                    graceful, deadline = False, now + _QUICK_STOP_SECONDS
+                    for worker in self.crew.all():
+                        self.crew.signal(worker, signal.SIGQUIT)
+            self.handle_chld()
+            self.crew.observe(self.num_workers)
+            self.crew.press(now)
+            self._gone = [mold for mold in self._gone if mold.alive]
+            for mold in self._gone:
+                mold.observe(now)
+            if now >= deadline:
+                break
+        for worker in self.crew.all():
+            self.crew.signal(worker, signal.SIGKILL)
+        for mold in self._gone:
+            mold.give_up("stopped")
+        self._reap_the_killed()
+
+    # --- the molds
+
+    def _molds(self) -> list[MoldHandle]:
+        candidate = self._reloading.mold if self._reloading else None
+        return [mold for mold in (self._mold, candidate, *self._gone) if mold is not None]
+
+    def _keep_mold(self, now: float) -> None:
+        """Starts the good mold, lets it load, and starts it anew when it has died."""
+        self._gone = [mold for mold in self._gone if mold.alive]
+        mold = self._mold
+        if mold is None:
+            if now >= self._mold_after:
+                self._mold_after = 0.0
+                self._mold = self._start_mold()
+        elif mold.over:
+            self._lose_mold(mold, now)
+        elif mold.state is MoldState.CONFIGURED:
+            mold.load()
+        elif mold.ready and self._launch is not (mold.generation and mold.generation.launch):
+            self._take_up_mold(mold)
+
+    def _start_mold(self) -> MoldHandle | None:
+        context = self.START_CTX
+        self._start_launch = self._start_launch or launch.of_this_process(
+            arguments=context["args"][1:], directory=context["cwd"], environ=self.environ
+        )
+        try:
+            return MoldHandle(
+                self._launch or self._start_launch.resolved(),
+                number=self.generation,
+                board_fd=self.board.descriptor,
+                timeout=self.settings.ready_timeout,
+            )
+        except (launch.LaunchError, OSError) as error:
+            self._fail_mold(str(error), "", 1, time.monotonic())
+            return None
+
+    def _lose_mold(self, mold: MoldHandle, now: float) -> None:
+        self._mold = None
+        self._fail_mold(mold.failure, mold.traceback, mold.exit_code or 3, now)
+
+    def _fail_mold(self, why: str, traceback: str, exit_code: int, now: float) -> None:
+        text = "[Master] The application does not load: %s"
+        if self._launch is not None:
+            text = "[Master] The mold of the good release is gone: %s. Rebuilding it"
+        self.log.error(text, why, extra={"event": "mold.failed"})
+        if traceback:
+            self.log.error("%s", traceback.rstrip())
+        if self._launch is None:
+            self.record("start", outcome="failed", why=why)
+            raise HaltServer("The application does not load.", exit_code)
+        self.record("mold", outcome="lost", why=why)
+        self._mold_failures += 1
+        self._mold_after = now + respawn.pause(self._mold_failures - 1)
+        if self._mold_failures > 1:
+            self.board.fail(f"the mold cannot be rebuilt: {why}")
+
+    def _take_up_mold(self, mold: MoldHandle) -> None:
+        """It is ready for the first time, or again after it had died."""
+        first, self._launch = self._launch is None, cast("Any", mold.generation).launch
+        if self._mold_failures:
+            self._mold_failures = 0
+            self.board.fail("")
+        if mold.unsafe:
+            self.log.warning(
+                "[Master] The application is not safe to fork after its import, so %s: %s",
+                "each worker imports it afresh"
+                if mold.preload == "fresh"
+                else "CLUSTER_PRELOAD=mold is a risk",
+                "; ".join(mold.unsafe),
+                extra={"event": "mold.unsafe", "unsafe": mold.unsafe},
+            )
+        self.log.info(
+            "[Master] Release %s is loaded (%s, %.1f s)",
+            *(self.release, mold.preload, mold.load_seconds),
+            extra={"event": "mold.ready", "preload": mold.preload},
+        )
+        if first:
+            self.record("start", outcome="loaded", release=self.release, workers=self.num_workers)
+
+    def _abandon_molds(self) -> None:
+        if self._reloading is not None:
+            self._reloading.abandon()
+        for mold in self._molds():
+            if mold.alive and mold not in self._gone:
+                mold.discard()
+                self._gone.append(mold)
+        self._reloading = self._mold = None
+
+    # --- the reload
+
+    def _step_reload(self, now: float) -> None:
+        if self._reloading is None and self._asked and self._complete:
+            self._begin_reload(request.take(self.settings.runtime_directory))
+        if self._reloading is not None:
+            mold = self._reloading.mold
+            ended = self._reloading.step(now)
+            if ended is not None:
+                self._reloading = None
+                if mold is not None and mold is not self._mold and mold.alive:
+                    self._gone.append(mold)
+                self._say_outcome(ended)
+        elif now >= self._recovery_after and self.crew.looping(self.num_workers):
+            self._recovery_after = now + _RECOVERY_SECONDS
+            self.log.error("[Master] No worker stays up: trying what is on disk by now")
+            self._begin_reload(None)
+
+    def _begin_reload(self, asked: request.Request | None) -> None:
+        self._asked = False
+        self.generation += 1
+        self.reloads += 1
+        self.crew.failures.clear()
+        self.log.info("[Master] Reload begins", extra={"event": "reload.begins"})
+        self._reloading = Reloading(
+            self,
+            cast("launch.Launch", self._start_launch),
+            number=self.reloads,
+            generation=self.generation,
+            request=asked,
+        )
+
+    def settled(self) -> bool:
+        """Every slot has its ready worker, and no other."""
+        return slots.settled(self.crew.members(), self.num_workers)
+
+    def adopt_generation(self, mold: MoldHandle, listeners: list[Any], cfg: Any) -> None:
+        """The candidate has become the good mold; the master follows its configuration."""
+        assert mold.generation is not None  # noqa: S101 - it has forked workers
+        if self._mold is not None:
+            self._mold.discard()
+            self._gone.append(self._mold)
+        self._mold, self._launch = mold, mold.generation.launch
+        self._mold_failures, self._mold_after = 0, 0.0
+        self.LISTENERS = listeners
+        self.cfg = self.app.cfg = cfg
+        self.address, self.timeout = cfg.address, cfg.timeout
+        self.log.setup(cfg)
+        self.log.reopen_files()
+        before, self.settings = self.settings, mold.generation.settings
+        self.release = mold.generation.release
+        self._warn_of_restart(before)
+        self.crew.forgive()
+        self.num_workers = self._wanted(self.settings)
+        self.board.describe(self._description())
+
+    def _warn_of_restart(self, before: Settings) -> None:
+        for name in ("runtime_directory", "state_directory"):
+            old, new = getattr(before, name), getattr(self.settings, name)
+            if old != new:
+                self.log.warning("[Master] %s=%s takes effect at the next start", name.upper(), new)
+
+    def _say_outcome(self, ended: Ended) -> None:
+        if ended.complete:
+            self._complete = False
+            self._health.restart() if ended.force else self._health.passed()
+            self._announce_complete(time.monotonic())
+            ready = slots.ready_slots(self.crew.members(), self.num_workers)
+            text = "[Master] Reload complete: %d/%d on release %s"
+            facts = {"event": "reload.complete"}
+            self.log.info(text, ready, self.num_workers, self.release, extra=facts)
+            return
+        if ended.traceback:
+            self.log.error("%s", ended.traceback.rstrip(), extra={"event": "reload.traceback"})
+        self.log.error(
+            "[Master] Reload refused: %s. Still serving release %s",
+            *(ended.reason, self.release),
+            extra={"event": "reload.refused", "reason": ended.reason},
+        )
+
+    # --- the workers
+
+    def _fill_slots(self, now: float) -> None:
+        reloading = self._reloading
+        candidate = reloading.mold if reloading and reloading.spawning else None
+        mold = candidate or self._mold
+        listeners = reloading.listeners if candidate and reloading else self.LISTENERS
+        held = self.crew.held(now)
+        plan = slots.plan(self.crew.members(), self.num_workers, held=held)
+        for worker in plan.stop:
+            self.crew.stop(worker)
+        for slot in plan.start if mold is not None else ():
+            self._ask(cast("MoldHandle", mold), slot, listeners)
+
+    def _ask(
+        self, mold: MoldHandle, slot: int, listeners: Sequence[Any], probe: str | None = None
+    ) -> WorkerHandle | None:
+        return self.crew.ask(
+            mold,
+            slot,
+            listeners=[listener.fileno() for listener in listeners],
+            workers=self.num_workers,
+            probe=probe,
+        )
+
+    def _bury(self, pid: int, status: int) -> None:
+        worker = self.WORKERS.get(pid)
+        oom = self.limits.oom_killed()
+        if self.crew.bury(pid, status, stopping=self._stopping, oom=oom):
+            self.cfg.child_exit(self, worker)
+        else:
+            self.log.debug("Reaped unknown child process (pid:%s)", pid)
+
+    def _halt_if_stillborn(self) -> None:
+        """The first start of an application that cannot boot ends the server; a later one not."""
+        if self.crew.served or not self.crew.failures:
+            return
+        worker = next(iter(self.crew.failures.values()))
+        self.record("start", outcome="failed", why=worker.failure)
+        raise HaltServer("The application does not load.", _halt_code(worker.status))
+
+    def _announce_complete(self, now: float) -> None:
+        if slots.ready_slots(self.crew.members(), self.num_workers) == self.num_workers:
+            if not self._complete:
+                self._complete = True
+                self.log.info("[Master] All workers ready", extra={"event": "master.ready"})
+            mold = self._mold
+            if mold is not None and mold.generation is not None and self._reloading is None:
+                path = mold.generation.settings.ready_path
+                self._health.step(
+                    now,
+                    timeout=self.settings.ready_timeout,
+                    ask=lambda: self._ask(mold, 0, [], path),
+                )
+
+    # --- how many
+
+    def _wanted(self, settings: Settings) -> int:
+        if settings.mode == "fork":
+            return 1
+        if self._desired.workers is None:
+            return int(self.cfg.workers)
+        limits = cgroup.ControlGroup().limits()
+        cpus = capacity.available_cpus(limits.affinity, limits.quota)
+        return capacity.worker_count(self._desired.workers, cpus)
+
+    def _take_over_desired(self) -> None:
+        if self._desired.changed():
+            self._resize(self._desired.by)
+
+    def _scale(self, workers: int, who: str) -> None:
+        if self.settings.mode == "fork":
+            self.log.warning("[Master] %s ignored: fork mode runs one worker", who)
+        elif self._desired.ask(workers, who):
+            self._resize(who)
+
+    def _resize(self, who: str) -> None:
+        before, wanted = self.num_workers, self._wanted(self.settings)
+        if wanted != before:
+            self.num_workers = wanted  # its hook says so and describes it on the board
+            self.record("scale", who=who, before=before, workers=wanted, outcome="taken over")
+
+    # --- the end
+
+    def _owns_socket_files(self) -> bool:
+        return bool(
+            self.reexec_pid == self.master_pid == 0 and not self.systemd and not self.cfg.reuse_port
+        )
+
+    def _reap_the_killed(self) -> None:
+        deadline = time.monotonic() + _QUICK_STOP_SECONDS
+        while (self.crew.all() or self._gone) and time.monotonic() < deadline:
+            self.reap_workers()
+            self._gone = [mold for mold in self._gone if mold.alive]
+            self.crew.observe(self.num_workers)
+            self.wait_for_signals(_BUSY_SECONDS)
 
     def _description(self) -> Master:
         return Master(
@@ -212,79 +527,10 @@ class SlotArbiter(Arbiter):
             mode=self.settings.mode,
             wanted=self.num_workers,
             generation=self.generation,
-            release=self.settings.release,
+            release=self.release,
             app_name=self.settings.app_name,
             address=", ".join(self.cfg.settings["bind"].get()),
         )
-
-    def _staying(self) -> list[SlotWorker]:
-        return [worker for worker in self.WORKERS.values() if not worker.leaving]
-
-    def _announce(self) -> None:
-        """Logs the workers that became ready since the last look."""
-        news = [
-            worker
-            for worker in self._staying()
-            if not worker.announced and worker.seat.state == State.READY
-        ]
-        for worker in sorted(news, key=lambda worker: worker.seat.ready_after_ms):
-            worker.announced = self._served = True
-            ready = sum(worker.announced for worker in self._staying())
-            facts = {
-                "event": "worker.ready",
-                "pid": worker.pid,
-                "slot": worker.slot,
-                "worker": worker.seat.name,
-                "boot_ms": round(worker.seat.ready_after_ms, 1),
-            }
-            if worker.replaces:
-                text = "[Master] Replacement worker %d (%s) is ready"
-                self.log.info(text, worker.slot, worker.seat.name, extra=facts)
-            else:
-                text = "[Master] Worker %d (%s) is ready [%d/%d]"
-                counts = (ready, self.num_workers)
-                self.log.info(text, worker.slot, worker.seat.name, *counts, extra=facts)
-        if not self._complete and not slots.missing(
-            [worker for worker in self._staying() if worker.announced], self.num_workers
-        ):
-            self._complete = True
-            self.log.info("[Master] All workers ready", extra={"event": "master.ready"})
-
-    def _bury(self, worker: SlotWorker, status: int) -> None:
-        why = exits.reason(status, timed_out=worker.aborted, oom_killed=self.limits.oom_killed())
-        retired = status == 0 and worker.seat.requests >= worker.max_requests
-        if retired:
-            why = "max requests"
-        died = not worker.leaving and not self._stopping
-        booted = worker.announced or worker.seat.state == State.READY
-        event = "retired" if died and retired else "died" if died else "stopped"
-        facts = {
-            "event": f"worker.{event}",
-            "pid": worker.pid,
-            "slot": worker.slot,
-            "worker": worker.seat.name,
-            "reason": why,
-        }
-        last = Exit(at=time.time(), pid=worker.pid, reason=why)
-        self.board.record_exit(worker.slot, last, restarted=died)
-        worker.tmp.close()
-        self.cfg.child_exit(self, worker)
-        name = (worker.slot, worker.seat.name)
-        if not died:
-            self.log.info("[Master] Worker %d (%s) stopped (%s)", *name, why, extra=facts)
-        elif retired:
-            text = "[Master] Worker %d (%s) retired (%s). Restarting..."
-            self.log.info(text, *name, why, extra=facts)
-        elif booted or self._served:
-            text = "[Master] Worker %d (%s) died (%s). Restarting..."
-            self.log.error(text, *name, why, extra=facts)
-            self._died.add(worker.slot)
-            if not booted:
-                self._not_before[worker.slot] = time.monotonic() + _FAILED_BOOT_PAUSE_SECONDS
-        else:
-            text = "[Master] Worker %d (%s) died (%s) before any worker was ready"
-            self.log.error(text, *name, why, extra=facts)
-            raise HaltServer("The application does not load.", _halt_code(status))
 
 
 def _reaped() -> Iterator[tuple[int, int]]:

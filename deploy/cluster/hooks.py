@@ -10,13 +10,13 @@ import logging
 import os
 import subprocess
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, ParamSpec
 
+import gunicorn
 from setproctitle import setproctitle
 
-from deploy.cluster import arbiter, listen
+from deploy.cluster import arbiter, listen, process_control, promises, stacks
 from deploy.cluster.embedded import EmbeddedDatabase
 from deploy.cluster.settings import OWN_APPLICATION, SettingsError
 
@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from gunicorn.http.message import Request
     from gunicorn.http.wsgi import Response
 
-    from deploy.cluster.arbiter import SlotArbiter, SlotWorker
+    from deploy.cluster.arbiter import RollingArbiter
+    from deploy.cluster.mold import MoldArbiter
     from deploy.cluster.settings import Settings
+    from deploy.cluster.worker import SeatedWorker
 
 _P = ParamSpec("_P")
 _PREPARE_SECONDS = 300  # a long migration is cut short by nothing but this
@@ -57,7 +59,12 @@ def on_starting(server: Arbiter, settings: Settings, *, prepare: Sequence[str]) 
 
     `prepare` is a command of our own application's: it brings the database's schema up to date.
     """
+    lacking = promises.missing()
+    if lacking or not process_control.become_subreaper():
+        _run_as_stock(server, lacking)
+        return
     try:
+        promises.refuse(server.cfg)
         _refuse_taken_addresses(server)
         cluster = arbiter.install(server, settings)
         # What is served may differ from WSGI_APP: Gunicorn's positional argument wins.
@@ -68,11 +75,25 @@ def on_starting(server: Arbiter, settings: Settings, *, prepare: Sequence[str]) 
         if isinstance(error, SettingsError):
             server.log.error("[Master] %s", error, extra={"event": "master.refused"})
         _database.stop()
-        if isinstance(server, arbiter.SlotArbiter):
+        if isinstance(server, arbiter.RollingArbiter):
             server.board.remove()
         if server.pidfile is not None:
             server.pidfile.unlink()
         sys.exit(getattr(error, "exit_code", 130))
+
+
+def _run_as_stock(server: Arbiter, lacking: list[str]) -> None:
+    """Plain Gunicorn serves, without the kit's promises: better than nothing, and said loudly."""
+    why = f"lacks {', '.join(lacking)}" if lacking else "runs on a kernel without child subreapers"
+    server.log.critical(
+        "[Master] This Gunicorn (%s) %s: RUNNING AS STOCK GUNICORN, without slots, mold, rolling "
+        "reload and status. Install the version in requirements.txt",
+        *(gunicorn.__version__, why),
+        extra={"event": "master.stock"},
+    )
+    for setting in server.cfg.settings.values():
+        if callable(setting.get()) and setting.section == "Server Hooks":
+            setting.value = setting.default
 
 
 def _refuse_taken_addresses(server: Arbiter) -> None:
@@ -84,7 +105,7 @@ def _refuse_taken_addresses(server: Arbiter) -> None:
     )
 
 
-def _bring_up_database(server: SlotArbiter, settings: Settings, prepare: Sequence[str]) -> None:
+def _bring_up_database(server: RollingArbiter, settings: Settings, prepare: Sequence[str]) -> None:
     """A start goes on without a database: the application's readiness says that it is away."""
     if settings.embedded_database:
         server.log.info("[Master] DATABASE_URL is not set: starting the embedded Postgres")
@@ -92,7 +113,7 @@ def _bring_up_database(server: SlotArbiter, settings: Settings, prepare: Sequenc
         if url is None:
             server.log.error("[Master] No database: going on without; see the message above")
             return
-        os.environ["DATABASE_URL"] = url
+        os.environ["DATABASE_URL"] = server.environ["DATABASE_URL"] = url
     elif "DATABASE_URL" not in os.environ:
         return
     try:
@@ -111,20 +132,14 @@ def _bring_up_database(server: SlotArbiter, settings: Settings, prepare: Sequenc
 
 
 @never_raises
-def nworkers_changed(server: SlotArbiter, new: int, old: int | None) -> None:
+def nworkers_changed(server: RollingArbiter, new: int, old: int | None) -> None:
     """TTIN, TTOU or a reload; Gunicorn also calls it for the first number, before on_starting."""
     if old is not None and new != old:
         server.resized(old)
 
 
 @never_raises
-def on_reload(server: SlotArbiter, settings: Settings) -> None:
-    """After HUP has read the configuration anew."""
-    server.reloaded(settings)
-
-
-@never_raises
-def when_ready(server: SlotArbiter) -> None:
+def when_ready(server: RollingArbiter) -> None:
     """The master listens; the workers are forked next."""
     server.log.info(
         "[Master] Starting %d worker(s)", server.num_workers, extra={"event": "master.listening"}
@@ -132,19 +147,7 @@ def when_ready(server: SlotArbiter) -> None:
 
 
 @never_raises
-def pre_fork(server: SlotArbiter, worker: SlotWorker) -> None:
-    """A worker is about to be forked."""
-    server.seat_worker(worker)
-
-
-@never_raises
-def child_exit(server: SlotArbiter, worker: SlotWorker) -> None:
-    """A worker was reaped; unlike worker_exit it is also called for one that was killed."""
-    server.board.vacate(worker.seat)
-
-
-@never_raises
-def on_exit(server: SlotArbiter) -> None:
+def on_exit(server: RollingArbiter) -> None:
     """The last thing a master does."""
     server.board.remove()
     _database.stop()
@@ -155,34 +158,27 @@ def on_exit(server: SlotArbiter) -> None:
 
 
 @never_raises
-def post_fork(server: SlotArbiter, worker: SlotWorker) -> None:
-    """The worker's first act: it takes its seat and tells the application who it is."""
-    worker.seat.occupy(os.getpid())
+def post_fork(server: MoldArbiter, worker: SeatedWorker) -> None:
+    """The worker's first act: it tells the application who it is."""
     os.environ |= {
         "WORKER_ID": worker.seat.name,
         "WORKER_SLOT": str(worker.slot),
         "CLUSTER_WORKERS": str(server.num_workers),
     }
-    title = f"{worker.seat.name} gen {worker.generation} release {server.settings.release}"
-    setproctitle(f"gunicorn: {title}")
+    release = worker.cfg.env.get("RELEASE")
+    setproctitle(f"gunicorn: {worker.seat.name} gen {worker.generation} release {release}")
     worker.log.info(
         "[%s] Started (pid %d)", worker.seat.name, os.getpid(), extra={"event": "worker.started"}
     )
 
 
-@never_raises
-def post_worker_init(worker: SlotWorker) -> None:
-    """The application is loaded; the worker accepts next."""
-    worker.seat.ready()
-
-
-def pre_request(worker: SlotWorker, req: Request) -> None:  # noqa: ARG001 - Gunicorn's signature
+def pre_request(worker: SeatedWorker, req: Request) -> None:  # noqa: ARG001 - Gunicorn's signature
     """On the path of every request: two stores in shared memory, nothing that can fail."""
     worker.seat.begin_request()
 
 
 def post_request(
-    worker: SlotWorker,
+    worker: SeatedWorker,
     req: Request,  # noqa: ARG001
     environ: dict[str, object],  # noqa: ARG001
     resp: Response,  # noqa: ARG001
@@ -192,7 +188,7 @@ def post_request(
 
 
 @never_raises
-def worker_int(worker: SlotWorker) -> None:
+def worker_int(worker: SeatedWorker) -> None:
     """INT or QUIT: the worker stops at once. Ctrl-C brings both, its own and the master's."""
     if worker.leaving:
         return
@@ -201,23 +197,18 @@ def worker_int(worker: SlotWorker) -> None:
 
 
 @never_raises
-def worker_abort(worker: SlotWorker) -> None:
+def worker_abort(worker: SeatedWorker) -> None:
     """ABRT: the master found its heart standing still; says where every thread is."""
-    stacks = "\n".join(
-        f"Thread {number}:\n{''.join(traceback.format_stack(frame))}"
-        for number, frame in sys._current_frames().items()  # noqa: SLF001 - the documented way
-    )
     worker.log.error(
-        "[%s] Aborted\n%s", worker.seat.name, stacks, extra={"event": "worker.aborted"}
+        "[%s] Aborted\n%s",
+        *(worker.seat.name, stacks.of_all_threads()),
+        extra={"event": "worker.aborted"},
     )
 
 
 @never_raises
-def worker_exit(server: SlotArbiter, worker: SlotWorker) -> None:
+def worker_exit(server: MoldArbiter, worker: SeatedWorker) -> None:  # noqa: ARG001
     """The worker's last act; a worker that is killed has none."""
-    if os.getpid() == server.pid:  # Gunicorn's arbiter calls it for a worker that has vanished
-        server.board.vacate(worker.seat)
-        return
     worker.seat.drain()
     worker.log.info(
         "[%s] Exiting (pid %d)", worker.seat.name, os.getpid(), extra={"event": "worker.exiting"}

@@ -66,12 +66,19 @@ def wait_until_free(addresses: Sequence[object], *, on_wait: Callable[[str], Non
             time.sleep(0.1)
 
 
+def refuse_taken(address: tuple[str, int]) -> None:
+    """Raises an AddressTakenError that names the holder, without any wait."""
+    if not _is_free(address):
+        holder = _holder(address[1]) or "another process"
+        raise AddressTakenError(f"{address[0]}:{address[1]} is taken by {holder}")
+
+
 def _is_free(address: tuple[str, int]) -> bool:
     family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as Gunicorn binds
         try:
-            probe.bind(address)
+            probe.bind(address[:2])
         except OSError as error:
             # Any other error is Gunicorn's to report when it binds in earnest.
             return error.errno != errno.EADDRINUSE

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import NoReturn
 
@@ -13,6 +14,8 @@ from gunicorn import util
 from deploy.cluster.capacity import available_cpus, worker_count
 from deploy.cluster.cgroup import ControlGroup
 from deploy.cluster.release import identify
+from deploy.state import desired
+from deploy.state.desired import DesiredError
 from deploy.state.environment import (
     EnvironmentFileError,
     added_by_file,
@@ -69,9 +72,16 @@ class Settings:
 
     @classmethod
     def read(
-        cls, environ: Mapping[str, str], *, cpus: int, env_file: Mapping[str, str] | None = None
+        cls,
+        environ: Mapping[str, str],
+        *,
+        cpus: int,
+        env_file: Mapping[str, str] | None = None,
+        mode: str | None = None,
     ) -> Settings:
         """Settings from the environment, then the file, then defaults; raises SettingsError.
+
+        `mode` is the one that an operator asked for; it wins over CLUSTER_MODE.
 
         An empty variable counts as not set, as a line `NAME=` in a file is meant, except for
         READY_PATH, where it says that there is no probe.
@@ -80,7 +90,7 @@ class Settings:
         merged = {**environ, **from_file}
         variables = _Variables(merged)
         app_env = variables.one_of("APP_ENV", ("development", "production", "test"))
-        mode = variables.one_of("CLUSTER_MODE", ("cluster", "fork"))
+        mode = mode or variables.one_of("CLUSTER_MODE", ("cluster", "fork"))
         wsgi_app = variables.matching("WSGI_APP", OWN_APPLICATION, _WSGI_APP, "module:callable")
         asked = variables.workers()
         return cls(
@@ -112,6 +122,23 @@ class Settings:
             from_file=from_file,
         )
 
+    def as_message(self) -> dict[str, object]:
+        """The settings as plain data, for another process."""
+        return {name: _plain(value) for name, value in vars(self).items()}
+
+    @classmethod
+    def from_message(cls, message: Mapping[str, object]) -> Settings:
+        """What `as_message` gave; raises SettingsError when another version's settings differ."""
+        values: dict[str, object] = {}
+        for each in fields(cls):
+            if each.name not in message:
+                raise SettingsError(f"the release's kit does not say {each.name!r}")
+            value = message[each.name]
+            if each.name.endswith("_directory"):
+                value = Path(str(value))
+            values[each.name] = tuple(value) if isinstance(value, list) else value
+        return cls(**values)  # type: ignore[arg-type] # as the other side had them
+
     def exported(self) -> dict[str, str]:
         """The variables that an application sees, beside the environment it inherits.
 
@@ -128,6 +155,12 @@ class Settings:
             "LOG_LEVEL": self.log_level,
             "RELEASE": self.release,
         }
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Path):
+        return str(value)
+    return dict(value) if isinstance(value, Mapping) else value
 
 
 _WSGI_APP = re.compile(r"[A-Za-z_][\w.]*(:.+)?")
@@ -256,12 +289,15 @@ def _is_address(address: str) -> bool:
 def load(environ: Mapping[str, str]) -> Settings:
     """The settings of this process on this machine, directories made; raises SettingsError."""
     limits = ControlGroup().limits()
+    mode = None
     try:
         env_file = read_env_file(environ)
     except EnvironmentFileError as error:
         raise SettingsError(str(error)) from None
+    with contextlib.suppress(DesiredError):  # the master says so; the service starts all the same
+        mode = desired.read(state_directory({**environ, **added_by_file(environ, env_file)})).mode
     settings = Settings.read(
-        environ, cpus=available_cpus(limits.affinity, limits.quota), env_file=env_file
+        environ, cpus=available_cpus(limits.affinity, limits.quota), env_file=env_file, mode=mode
     )
     for name in ("runtime_directory", "state_directory"):
         directory = getattr(settings, name)

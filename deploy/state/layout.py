@@ -1,6 +1,6 @@
 """The scoreboard's bytes: a header, a record for each slot, a row for each worker.
 
-Little-endian; every field that changes is eight bytes at most, and aligned, so that it is written
+Little-endian; every number that changes is eight bytes at most, and aligned, so that it is written
 and read whole.
 """
 
@@ -13,25 +13,47 @@ SLOTS_MAX = 512
 ROWS = 2 * SLOTS_MAX  # a worker that drains stands beside its successor
 
 MAGIC = b"SFBOARD\0"
-VERSION = 1
+VERSION = 2
 
-# magic, version, slots, rows, master's pid, master's start (clock ticks after boot), started (Unix
-# time), wanted workers, generation, mode, release, application's name, addresses
+# magic, version, slots, rows, master's pid, master's start (clock ticks after boot),
+# started (Unix time), wanted workers, generation, mode, release, application's name, addresses
 HEADER = struct.Struct("<8sIIII QQ d QQ 16s 64s 64s 240s")
-HEADER_SIZE = 512
-# restarts, requests of the slot's former workers, then the last exit: Unix time, pid, reason
-SLOT = struct.Struct("<QQ d Q 96s")
-# state, slot, pid, generation, started (Unix time), ready after ms, requests, busy, release
-# 128 bytes, so that no two workers write into one cache line
-ROW = struct.Struct("<II QQ dd QQ 72s")
+FAILING, FAILING_BYTES = 512, 512  # the check that fails, as text
+# The last reload: number, outcome, started and ended (Unix time), request, release, phase, reason;
+# then its traceback.
+RELOAD = struct.Struct("<QQ dd 32s 64s 160s 700s")
+RELOAD_OFFSET, RELOAD_SIZE = 1024, 1024
+RELOAD_TRACEBACK, TRACEBACK_BYTES = RELOAD_OFFSET + RELOAD_SIZE, 16384
+HEADER_SIZE = RELOAD_TRACEBACK + TRACEBACK_BYTES
+# restarts, requests of the slot's former workers, exits so far; then the last exits in a ring:
+# Unix time, pid, reason; then the last failed boot: Unix time, traceback
+SLOT = struct.Struct("<QQQ")
+EXIT = struct.Struct("<d Q 96s")
+EXITS_KEPT = 8
+FAILED_BOOT, BOOT_TRACEBACK_BYTES = SLOT.size + EXITS_KEPT * EXIT.size, 4096
+SLOT_SIZE = FAILED_BOOT + 8 + BOOT_TRACEBACK_BYTES
+# state, slot, pid, generation, started (Unix time), ready after ms, requests, busy, heartbeat and
+# the begin of a request that takes too long (monotonic seconds), release, whether it is the last
+# three cache lines, so that no two workers write into one
+ROW = struct.Struct("<II QQ dd QQ dd 64s Q 48x")
 PID, READY_AFTER, REQUESTS, BUSY = 8, 32, 40, 48  # the row's fields that change, beside the state
+HEARTBEAT, OVERDUE, LAST = 56, 64, 136
 LIFE = 32  # up to here a row tells one worker from the next: slot, pid, generation, started
-SIZE = HEADER_SIZE + SLOTS_MAX * SLOT.size + ROWS * ROW.size
+SIZE = HEADER_SIZE + SLOTS_MAX * SLOT_SIZE + ROWS * ROW.size
 
 STATE = struct.Struct("<I")
 UNSIGNED = struct.Struct("<Q")
 FLOAT = struct.Struct("<d")
 COUNTS = struct.Struct("<QQ")  # requests, busy
+
+
+class Outcome(IntEnum):
+    """Where a reload stands; NONE: there was none since the master started."""
+
+    NONE = 0
+    RUNNING = 1
+    COMPLETE = 2
+    REFUSED = 3  # nothing has changed, or it has changed back
 
 
 class State(IntEnum):
@@ -45,12 +67,12 @@ class State(IntEnum):
 
 def slot_offset(slot: int) -> int:
     """Where the record of a slot (from 1) begins."""
-    return HEADER_SIZE + (slot - 1) * SLOT.size
+    return HEADER_SIZE + (slot - 1) * SLOT_SIZE
 
 
 def row_offset(number: int) -> int:
     """Where a row (from 0) begins."""
-    return HEADER_SIZE + SLOTS_MAX * SLOT.size + number * ROW.size
+    return HEADER_SIZE + SLOTS_MAX * SLOT_SIZE + number * ROW.size
 
 
 def text(value: str, size: int) -> bytes:
@@ -58,6 +80,11 @@ def text(value: str, size: int) -> bytes:
     return value.encode()[:size].decode(errors="ignore").encode()
 
 
-def string(raw: bytes) -> str:
+def tail(value: str, size: int) -> bytes:
+    """The last `size` bytes at most: where a traceback says what happened."""
+    return value.encode()[-size:].decode(errors="ignore").encode()
+
+
+def string(raw: bytes | bytearray) -> str:
     """The text in a field that zeros fill up."""
     return raw.rstrip(b"\0").decode(errors="replace")

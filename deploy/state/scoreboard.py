@@ -21,22 +21,15 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.state import layout
+from deploy.state import layout, reload_record
 from deploy.state.layout import State
+from deploy.state.reload_record import Reload
 from deploy.state.seat import Seat
+from deploy.state.slot_record import Exit, SlotRecord
 
 
 class ScoreboardError(RuntimeError):
     """The file is no scoreboard of this version of the kit."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Exit:
-    """How the last worker of a slot ended."""
-
-    at: float  # Unix time
-    pid: int
-    reason: str  # "signal SIGKILL", "exit code 3", "timeout", "out of memory"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +45,8 @@ class Row:
     ready_after_ms: float | None  # from fork to readiness; None while it boots
     requests: int  # answered
     busy: int  # in flight
+    heartbeat: float  # monotonic seconds of the last sign of life; 0 while it boots
+    overdue: float  # monotonic seconds of the begin of a request over its time; 0 for none
     restarts: int  # of the slot, since the master started
     requests_before: int  # answered by the slot's former workers
     last_exit: Exit | None  # of the slot's former worker
@@ -80,8 +75,9 @@ class Master:
 class Scoreboard:
     """The board in `path`: `create` it as the master, `open` it as anyone else."""
 
-    def __init__(self, path: Path, memory: mmap.mmap, inode: int):
+    def __init__(self, path: Path, memory: mmap.mmap, inode: int, fd: int | None = None):
         self.path = path
+        self._fd = fd  # of those who write
         self._memory = memory
         self._inode = inode
 
@@ -90,7 +86,8 @@ class Scoreboard:
         """A new board in place of the old one; who has the old one mapped keeps that."""
         fd, new = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
         try:
-            os.ftruncate(fd, layout.SIZE)
+            # Reserved, not left sparse: on a full disk a store into a hole would be a SIGBUS.
+            os.posix_fallocate(fd, 0, layout.SIZE)
             memory = mmap.mmap(fd, layout.SIZE)
             _pack_header(memory, master)
             os.fchmod(fd, 0o644)
@@ -98,10 +95,14 @@ class Scoreboard:
             Path(new).rename(path)
         except BaseException:
             Path(new).unlink(missing_ok=True)
-            raise
-        finally:
             os.close(fd)
-        return cls(path, memory, inode)
+            raise
+        return cls(path, memory, inode, fd)
+
+    @classmethod
+    def attach(cls, fd: int, path: Path) -> Scoreboard:
+        """The board that the master has passed on as a descriptor, to write to."""
+        return cls(path, mmap.mmap(fd, layout.SIZE), os.fstat(fd).st_ino, fd)
 
     @classmethod
     def open(cls, path: Path) -> Scoreboard:
@@ -118,9 +119,18 @@ class Scoreboard:
             raise ScoreboardError(f"{path} is no scoreboard of version {layout.VERSION}")
         return cls(path, memory, inode)
 
+    @property
+    def descriptor(self) -> int:
+        """The open file, to pass on; raises ScoreboardError on a board that is only read."""
+        if self._fd is None:
+            raise ScoreboardError(f"{self.path} is open for reading only")
+        return self._fd
+
     def close(self) -> None:
         """Unmaps the board; seats given out by it are of no use any more."""
         self._memory.close()
+        if self._fd is not None:
+            os.close(self._fd)
 
     def remove(self) -> None:
         """Takes the file away, unless another master has put its own in place."""
@@ -134,37 +144,41 @@ class Scoreboard:
         """What the master was told to run has changed: its number of workers, or all of it."""
         _pack_header(self._memory, master)
 
-    def claim(self, slot: int, *, generation: int, release: str) -> Seat:
-        """A row for a worker that is about to be forked into `slot`."""
-        for number in range(layout.ROWS if slot <= layout.SLOTS_MAX else 0):
+    def claim(self, slot: int, *, generation: int, release: str) -> Seat | None:
+        """A row for a worker that is about to be forked into `slot`; None when all are taken."""
+        for number in range(layout.ROWS):
             offset = layout.row_offset(number)
             if layout.STATE.unpack_from(self._memory, offset)[0] != State.FREE:
                 continue
-            row = (State.FREE, slot, 0, generation, time.time(), math.nan, 0, 0)
-            layout.ROW.pack_into(self._memory, offset, *row, layout.text(release, 64))
+            row = (State.FREE, slot, 0, generation, time.time(), math.nan, 0, 0, 0.0, 0.0)
+            layout.ROW.pack_into(self._memory, offset, *row, layout.text(release, 64), 0)
             # Published last: a reader never sees a row that is half the former worker's.
             layout.STATE.pack_into(self._memory, offset, State.BOOTING)
             return Seat(self._memory, offset, slot=slot, generation=generation)
-        # No room (a slot above SLOTS_MAX, or hundreds of workers that will not leave): a worker
-        # that nobody sees beats none.
-        return Seat(bytearray(layout.ROW.size), 0, slot=slot, generation=generation)
+        return None
+
+    def seat(self, offset: int, *, slot: int, generation: int, born: float) -> Seat:
+        """The row that the master has claimed, as its worker sees it."""
+        return Seat(self._memory, offset, slot=slot, generation=generation, born=born)
 
     def vacate(self, seat: Seat) -> None:
         """Frees the row of a worker that was reaped; its requests stay with the slot."""
-        if seat.slot <= layout.SLOTS_MAX:
-            record = layout.slot_offset(seat.slot) + 8
-            before = layout.UNSIGNED.unpack_from(self._memory, record)[0]
-            layout.UNSIGNED.pack_into(self._memory, record, before + seat.requests)
+        if seat.slot:
+            self.slot(seat.slot).add_requests(seat.requests)
         seat.free()
 
-    def record_exit(self, slot: int, exit_: Exit, *, restarted: bool) -> None:
-        """How the slot's worker ended, and whether the slot gets another for it."""
-        if slot > layout.SLOTS_MAX:
-            return
-        offset = layout.slot_offset(slot)
-        restarts, requests, *_ = layout.SLOT.unpack_from(self._memory, offset)
-        last = (exit_.at, exit_.pid, layout.text(exit_.reason, 96))
-        layout.SLOT.pack_into(self._memory, offset, restarts + restarted, requests, *last)
+    def slot(self, slot: int) -> SlotRecord:
+        """What is known of the slot (from 1), whoever sits in it."""
+        return SlotRecord(self._memory, slot)
+
+    def fail(self, check: str) -> None:
+        """Names the check that fails, so that the service is degraded; empty: none does."""
+        raw = layout.text(check, layout.FAILING_BYTES).ljust(layout.FAILING_BYTES, b"\0")
+        self._memory[layout.FAILING : layout.FAILING + layout.FAILING_BYTES] = raw
+
+    def describe_reload(self, reload: Reload) -> None:
+        """Where the reload stands."""
+        reload_record.write(self._memory, reload)
 
     # --- read by anyone
 
@@ -184,6 +198,15 @@ class Scoreboard:
             address=layout.string(address),
         )
 
+    def reload(self) -> Reload:
+        """The last reload, running or done."""
+        return reload_record.read(self._memory)
+
+    @property
+    def failing(self) -> str:
+        """The check that fails; empty when none does."""
+        return layout.string(self._memory[layout.FAILING : layout.FAILING + layout.FAILING_BYTES])
+
     def rows(self) -> list[Row]:
         """Every worker there is, by slot, the newest first."""
         rows = [row for number in range(layout.ROWS) if (row := self._row(number))]
@@ -201,9 +224,10 @@ class Scoreboard:
 
     def _decode(self, raw: bytes) -> Row:
         fields = layout.ROW.unpack(raw)
-        state, slot, pid, generation, started, ready, requests, busy, release = fields
-        record = layout.SLOT.unpack_from(self._memory, layout.slot_offset(slot))
-        restarts, before, at, exit_pid, reason = record
+        state, slot, pid, generation, started, ready, requests, busy, *rest = fields
+        heartbeat, overdue, release, _last = rest
+        record = self.slot(slot) if slot else None
+        exits = record.exits if record else []
         return Row(
             slot=slot,
             state=State(state),
@@ -214,9 +238,11 @@ class Scoreboard:
             ready_after_ms=None if math.isnan(ready) else ready,
             requests=requests,
             busy=busy,
-            restarts=restarts,
-            requests_before=before,
-            last_exit=Exit(at=at, pid=exit_pid, reason=layout.string(reason)) if at else None,
+            heartbeat=heartbeat,
+            overdue=overdue,
+            restarts=record.restarts if record else 0,
+            requests_before=record.requests if record else 0,
+            last_exit=exits[0] if exits else None,
         )
 
 

@@ -10,6 +10,9 @@ from deploy.state.layout import (
     BUSY,
     COUNTS,
     FLOAT,
+    HEARTBEAT,
+    LAST,
+    OVERDUE,
     PID,
     READY_AFTER,
     REQUESTS,
@@ -20,46 +23,68 @@ from deploy.state.layout import (
 
 
 class Seat:
-    """The row at `offset` of the board's memory; made by the master, written by the worker."""
+    """The row at `offset` of the board's memory; claimed by the master, written by the worker.
 
-    def __init__(self, memory: mmap.mmap | bytearray, offset: int, *, slot: int, generation: int):
+    `born`: when the worker was asked for, in seconds of the monotonic clock, which all processes
+    share (clock_gettime(2)).
+    """
+
+    def __init__(
+        self,
+        memory: mmap.mmap | bytearray,
+        offset: int,
+        *,
+        slot: int,
+        generation: int,
+        born: float | None = None,
+    ):
         self.slot = slot
         self.generation = generation
+        self.offset = offset
+        self.born = time.monotonic() if born is None else born
         self._memory = memory
-        self._offset = offset
         self._lock = threading.Lock()  # gthread answers requests on several threads
-        self._born = time.monotonic()
         self._requests = 0
-        self._busy = 0
+        self._begun: dict[int, float] = {}  # by thread, or greenlet: when its request began
 
     @property
     def name(self) -> str:
-        """The worker's name in logs, headers and commands."""
-        return f"worker-{self.slot}"
+        """The worker's name in logs, headers and commands; slot 0 is the canary's."""
+        return f"worker-{self.slot}" if self.slot else "canary"
 
     @property
     def state(self) -> State:
         """What the row says now, whoever wrote it."""
-        return State(STATE.unpack_from(self._memory, self._offset)[0])
+        return State(STATE.unpack_from(self._memory, self.offset)[0])
 
     @property
     def ready_after_ms(self) -> float:
         """Milliseconds from fork to readiness; not a number before."""
-        return float(FLOAT.unpack_from(self._memory, self._offset + READY_AFTER)[0])
+        return float(FLOAT.unpack_from(self._memory, self.offset + READY_AFTER)[0])
 
     @property
     def requests(self) -> int:
         """Requests answered, as the worker wrote it."""
-        return int(UNSIGNED.unpack_from(self._memory, self._offset + REQUESTS)[0])
+        return int(UNSIGNED.unpack_from(self._memory, self.offset + REQUESTS)[0])
+
+    @property
+    def heartbeat(self) -> float:
+        """The last sign of life, in seconds of the monotonic clock; 0 while it boots."""
+        return float(FLOAT.unpack_from(self._memory, self.offset + HEARTBEAT)[0])
+
+    @property
+    def overdue(self) -> float:
+        """Since when a request takes too long, in seconds of the monotonic clock; 0: none does."""
+        return float(FLOAT.unpack_from(self._memory, self.offset + OVERDUE)[0])
 
     def occupy(self, pid: int) -> None:
         """The worker's first word, after the fork."""
-        UNSIGNED.pack_into(self._memory, self._offset + PID, pid)
+        UNSIGNED.pack_into(self._memory, self.offset + PID, pid)
 
     def ready(self) -> None:
         """The worker has loaded the application and is about to accept."""
-        milliseconds = (time.monotonic() - self._born) * 1000
-        FLOAT.pack_into(self._memory, self._offset + READY_AFTER, milliseconds)
+        milliseconds = (time.monotonic() - self.born) * 1000
+        FLOAT.pack_into(self._memory, self.offset + READY_AFTER, milliseconds)
         self._set(State.READY)
 
     def drain(self) -> None:
@@ -70,18 +95,40 @@ class Seat:
         """The worker is gone; the master alone says so."""
         self._set(State.FREE)
 
+    @property
+    def is_last(self) -> bool:
+        """Whether nobody else accepts at the worker's listeners when it has left."""
+        return bool(UNSIGNED.unpack_from(self._memory, self.offset + LAST)[0])
+
+    def mark_last(self) -> None:
+        """The worker's listeners end with it, says the master before it asks it to leave."""
+        UNSIGNED.pack_into(self._memory, self.offset + LAST, 1)
+
+    def beat(self) -> None:
+        """The worker's loop goes round."""
+        FLOAT.pack_into(self._memory, self.offset + HEARTBEAT, time.monotonic())
+
     def begin_request(self) -> None:
         """A request came in."""
         with self._lock:
-            self._busy += 1
-            UNSIGNED.pack_into(self._memory, self._offset + BUSY, self._busy)
+            self._begun[threading.get_ident()] = time.monotonic()
+            UNSIGNED.pack_into(self._memory, self.offset + BUSY, len(self._begun))
 
     def end_request(self) -> None:
         """A request was answered, or its client is gone."""
         with self._lock:
-            self._busy -= 1
+            self._begun.pop(threading.get_ident(), None)
             self._requests += 1
-            COUNTS.pack_into(self._memory, self._offset + REQUESTS, self._requests, self._busy)
+            COUNTS.pack_into(self._memory, self.offset + REQUESTS, self._requests, len(self._begun))
+
+    def oldest_request(self) -> float | None:
+        """When the oldest request in flight began; None when there is none."""
+        with self._lock:
+            return min(self._begun.values(), default=None)
+
+    def mark_overdue(self, since: float) -> None:
+        """A request takes too long, since then; 0 takes it back."""
+        FLOAT.pack_into(self._memory, self.offset + OVERDUE, since)
 
     def _set(self, state: State) -> None:
-        STATE.pack_into(self._memory, self._offset, state)
+        STATE.pack_into(self._memory, self.offset, state)

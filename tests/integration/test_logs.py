@@ -97,7 +97,7 @@ def test_colour_is_for_terminals_and_no_color_is_honoured(
         pass
     os.close(master)
     process.wait(30)
-    assert b"before any worker was ready" in output
+    assert b"[Master] The application does not load" in output
     assert (b"\033[31m" in output) is coloured
 
 

@@ -1,0 +1,53 @@
+"""One release as it was configured at one moment; each reload makes a new one."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from deploy.cluster.capacity import worker_count
+from deploy.cluster.launch import Launch
+from deploy.cluster.settings import Settings
+from deploy.state.desired import Desired
+
+# Where master and operator meet, and who the master is: these hold until the next start.
+_UNTIL_RESTART = ("pidfile", "daemon", "user", "group", "worker_tmp_dir", "chdir", "config")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generation:
+    """What the workers of one mold are configured to be."""
+
+    number: int
+    settings: Settings
+    config: Mapping[str, Any]  # Gunicorn's settings that are data
+    launch: Launch  # starts the same release again, wherever `current` leads by then
+
+    @property
+    def release(self) -> str:
+        """Its name."""
+        return self.settings.release
+
+    def wanted(self, desired: Desired, cpus: int) -> int:
+        """How many workers there are to be: what an operator asked for wins."""
+        if self.settings.mode == "fork":
+            return 1
+        if desired.workers is not None:
+            return worker_count(desired.workers, cpus)
+        return int(self.config["workers"])
+
+    def configure(self, cfg: Any) -> Any:
+        """A copy of the master's configuration `cfg` with this generation's values.
+
+        The mold's Gunicorn has validated them. Hooks and classes stay the master's, and so does
+        what only a restart can change.
+        """
+        adopted = copy.copy(cfg)
+        # Config forbids to set what it takes for a setting, but this name is its own.
+        adopted.__dict__["settings"] = {n: copy.copy(s) for n, s in cfg.settings.items()}
+        for name, value in self.config.items():
+            if name in adopted.settings and name not in _UNTIL_RESTART:
+                adopted.settings[name].value = value
+        return adopted

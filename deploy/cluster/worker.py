@@ -1,0 +1,202 @@
+"""A worker from its own side: what the kit adds to Gunicorn's worker, whatever its class."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import time
+import traceback
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from deploy.cluster import backlog, probe, protocol, stacks
+from deploy.cluster.process_control import die_with_parent, wait_for_parent
+from deploy.state.seat import Seat
+
+_PARENT_SECONDS = 5.0
+_OVERDUE_LOOK_SECONDS = 0.25
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """What the master asks a mold for."""
+
+    slot: int  # 0: a canary, which answers the probe and leaves
+    generation: int
+    age: int  # Gunicorn's running number of workers
+    workers: int  # how many there are to be
+    row: int  # where on the scoreboard
+    born: float  # monotonic seconds
+    probe: str | None  # the canary's path; None: the default one
+
+
+class SeatedWorker(Protocol):
+    """Gunicorn's worker with what `equip` has given it."""
+
+    cfg: Any
+    log: Any
+    seat: Seat
+    slot: int
+    generation: int
+    leaving: bool
+
+
+class BootReport:
+    """The worker's end of the pipe on which the master hears of its boot."""
+
+    def __init__(self, fd: int):
+        self._fd = fd
+
+    def started(self, pid: int) -> None:
+        """The middle process's word, before it leaves the worker to the master."""
+        self._write({"pid": pid})
+
+    def ready(self) -> None:
+        """The worker accepts from now on."""
+        self._finish({"ready": True})
+
+    def failed(self, error: BaseException) -> None:
+        """The worker could not boot."""
+        reason = f"{type(error).__name__}: {error}".strip().splitlines()[0][:500]
+        if isinstance(getattr(error, "exit_code", None), int):
+            reason = str(error)
+        self._finish({"failed": reason, "traceback": traceback_of(error)})
+
+    def verdict(self, verdict: probe.Verdict) -> None:
+        """The canary's answer to the probe."""
+        facts = {"passed": verdict.passed, "failed": verdict.reason}
+        self._finish(facts | {"traceback": protocol.shortened(verdict.traceback)})
+
+    def _finish(self, message: protocol.Message) -> None:
+        self._write(message)
+        os.close(self._fd)
+        self._fd = -1
+
+    def _write(self, message: protocol.Message) -> None:
+        with contextlib.suppress(OSError):  # the master is gone, or it has given up on us
+            os.write(self._fd, json.dumps(message).encode() + b"\n")
+
+
+def traceback_of(error: BaseException) -> str:
+    """The traceback to show; empty for an error that carries an exit code and explains itself."""
+    if isinstance(getattr(error, "exit_code", None), int):
+        return ""
+    return protocol.shortened("".join(traceback.format_exception(error)))
+
+
+class Heartbeat:
+    """Stands in for Gunicorn's WorkerTmp: the sign of life is on the scoreboard.
+
+    With each beat it looks for a request over its time. Under gthread Gunicorn's own timeout never
+    fires for one, as the main thread goes on beating.
+    """
+
+    def __init__(self, worker: Any, seat: Seat, fd: int):
+        self._worker = worker
+        self._seat = seat
+        self._fd = fd
+        self._limit = worker.cfg.timeout
+        self._next_look = 0.0
+        self._overdue = False
+
+    def notify(self) -> None:
+        """The worker's loop goes round."""
+        self._seat.beat()
+        now = time.monotonic()
+        if now >= self._next_look:
+            self._next_look = now + _OVERDUE_LOOK_SECONDS
+            self._look(now)
+
+    def last_update(self) -> float:
+        """Monotonic seconds of the last beat."""
+        return self._seat.heartbeat
+
+    def fileno(self) -> int:
+        """Gunicorn sets flags on it."""
+        return self._fd
+
+    def close(self) -> None:
+        """The board stays open: the worker's last words go there."""
+
+    def _look(self, now: float) -> None:
+        begun = self._seat.oldest_request()
+        overdue = begun is not None and bool(self._limit) and now - begun > self._limit
+        if overdue == self._overdue:
+            return
+        self._overdue = overdue
+        self._seat.mark_overdue(begun if overdue and begun is not None else 0.0)
+        if overdue:
+            self._worker.log.error(
+                "[%s] A request takes longer than REQUEST_TIMEOUT (%d s)\n%s",
+                *(self._seat.name, self._limit, stacks.of_all_threads()),
+                extra={"event": "request.overdue"},
+            )
+
+
+def equip(
+    worker: Any, assignment: Assignment, *, seat: Seat, board_fd: int, report: BootReport
+) -> None:
+    """Gives Gunicorn's worker, before its fork, its seat, its heartbeat and its way to the master.
+
+    When to retire a worker is the master's to decide, so MAX_REQUESTS does not end it here.
+    """
+    worker.slot, worker.generation = assignment.slot, assignment.generation
+    worker.leaving = False
+    worker.seat = seat
+    worker.tmp.close()
+    worker.tmp = Heartbeat(worker, seat, board_fd)
+    worker.max_requests = sys.maxsize
+    init_process, run = worker.init_process, worker.run
+
+    def boot() -> None:
+        wait_for_parent(worker.ppid, seconds=_PARENT_SECONDS)
+        seat.occupy(os.getpid())
+        try:
+            init_process()
+        except BaseException as error:
+            if not worker.booted:
+                report.failed(error)
+            raise
+
+    def serve() -> None:
+        if not die_with_parent(worker.ppid):
+            return
+        if assignment.slot == 0:
+            report.verdict(probe.ask(worker.wsgi, assignment.probe))
+            return
+        seat.ready()
+        report.ready()
+        run()
+        if _is_last(worker) and _has_backlog(worker):
+            backlog.serve(worker)
+
+    worker.init_process, worker.run = boot, serve
+    if hasattr(worker, "set_accept_enabled"):
+        _serve_backlog_before_closing(worker)
+
+
+def _serve_backlog_before_closing(worker: Any) -> None:
+    """gthread finishes its requests after it has stopped to accept: the queue comes before that."""
+    set_accept_enabled = worker.set_accept_enabled
+
+    def accept_the_last(enabled: bool) -> None:
+        last = not enabled and not worker.alive and _is_last(worker)
+        set_accept_enabled(enabled)
+        if last and _has_backlog(worker):
+            backlog.serve(worker)
+
+    worker.set_accept_enabled = accept_the_last
+
+
+def _is_last(worker: Any) -> bool:
+    """Whether nobody else accepts at the worker's listeners from now on."""
+    return bool(worker.seat.is_last) or os.getppid() != worker.ppid
+
+
+def _has_backlog(worker: Any) -> bool:
+    """Whether it is a kind that can be asked to accept one more, and still listens."""
+    return hasattr(worker, "accept") and all(
+        getattr(listener, "sock", None) is not None for listener in worker.sockets
+    )

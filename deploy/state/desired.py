@@ -1,0 +1,115 @@
+"""What an operator asked for, kept across restarts: it wins over the environment."""
+
+from __future__ import annotations
+
+import json
+import os
+import reprlib
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from deploy.state.layout import SLOTS_MAX
+
+FILE = "desired.json"
+MODES = ("cluster", "fork")
+
+
+class DesiredError(ValueError):
+    """What an operator asked for cannot be read, or is not allowed; one line for people."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Desired:
+    """What was asked for; None leaves it to the environment."""
+
+    mode: str | None = None  # cluster or fork
+    workers: int | str | None = None  # an integer, or "max"
+    by: str = ""
+    at: float = 0.0  # Unix time
+
+
+def read(state_directory: Path) -> Desired:
+    """What was asked for last; nothing without a file. Raises DesiredError.
+
+    Keys of a later version of the kit are ignored.
+    """
+    path = state_directory / FILE
+    try:
+        values = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return Desired()
+    except OSError as error:
+        raise DesiredError(f"{path}: cannot be read ({error.strerror})") from None
+    except (ValueError, RecursionError):
+        raise _damaged(path) from None
+    if not isinstance(values, dict):
+        raise _damaged(path)
+    return _checked(path, {key.name: values.get(key.name, key.default) for key in fields(Desired)})
+
+
+def write(state_directory: Path, desired: Desired) -> None:
+    """Replaces what was asked for, so that a crash leaves the old or the new; raises OSError.
+
+    Raises DesiredError for what `read` would refuse.
+    """
+    path = state_directory / FILE
+    _checked(path, asdict(desired))
+    state_directory.mkdir(parents=True, exist_ok=True)
+    fd, new = tempfile.mkstemp(prefix=f".{FILE}-", dir=state_directory)
+    try:
+        with os.fdopen(fd, "w", encoding="utf-8") as file:
+            json.dump(asdict(desired), file)
+            file.write("\n")
+            file.flush()
+            os.fchmod(fd, 0o644)
+            os.fsync(fd)
+        Path(new).rename(path)
+    except BaseException:
+        Path(new).unlink(missing_ok=True)
+        raise
+    directory = os.open(state_directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)  # the new name, too, outlives a power failure
+    finally:
+        os.close(directory)
+
+
+def _checked(path: Path, values: dict[str, Any]) -> Desired:
+    for name, (allowed, expected) in _ALLOWED.items():
+        if not allowed(values[name]):
+            shown = reprlib.repr(values[name])
+            raise DesiredError(f"{path}: {name}={shown}: expected {expected}")
+    return Desired(**values)
+
+
+def _damaged(path: Path) -> DesiredError:
+    return DesiredError(f"{path}: damaged: expected one JSON object; remove the file to forget it")
+
+
+def _is_mode(value: object) -> bool:
+    return value in (None, *MODES)
+
+
+def _is_workers(value: object) -> bool:
+    # A bool is an int to Python, not to an operator.
+    number = isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= SLOTS_MAX
+    return number or value in (None, "max")
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, int | float) and 0 <= value < 1e11
+
+
+_ALLOWED: dict[str, tuple[Callable[[object], bool], str]] = {
+    "mode": (_is_mode, "cluster, fork or null"),
+    "workers": (_is_workers, f'an integer from 1 to {SLOTS_MAX}, "max" or null'),
+    "by": (_is_name, "a name"),
+    "at": (_is_time, "seconds since 1970"),
+}
