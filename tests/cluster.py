@@ -11,11 +11,13 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+import psutil
 
 from tests.wait import wait_until
 
@@ -58,13 +60,15 @@ class Cluster:
         *arguments: str,
         app: str | None = None,
         env: Mapping[str, str] | None = None,
+        config: Path | None = None,
+        program: Sequence[str] = (str(GUNICORN),),
     ):
         directory.mkdir(exist_ok=True)
         self.port = free_port()
         self.directory = directory
         self.runtime = directory / "run"
         self.log_file = directory / "log"
-        self._command = [str(GUNICORN), "-c", str(ROOT / "gunicorn.conf.py"), *arguments]
+        self._command = [*program, "-c", str(config or ROOT / "gunicorn.conf.py"), *arguments]
         if app is not None:
             self._command += ["--chdir", str(APPS), app]
         self._env = {
@@ -149,6 +153,24 @@ class Cluster:
     def pid(self) -> int:
         """The master's pid, as the pid file says it."""
         return int((self.runtime / "gunicorn.pid").read_text())
+
+    @property
+    def processes(self) -> list[psutil.Process]:
+        """Every process below the master: molds, workers, canaries."""
+        return psutil.Process(self.pid).children(recursive=True)
+
+    def titled(self, title: str) -> list[int]:
+        """The pids below the master whose title begins so: `mold gen 2`."""
+        found = []
+        for process in self.processes:
+            with contextlib.suppress(psutil.Error):
+                if " ".join(process.cmdline()).startswith(f"gunicorn: {title}"):
+                    found.append(process.pid)
+        return found
+
+    def reload(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Runs `python -m deploy reload`, which waits for the outcome."""
+        return self.command("reload", *words)
 
     def signal(self, number: int) -> None:
         os.kill(self.pid, number)

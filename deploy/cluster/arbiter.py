@@ -21,7 +21,7 @@ from gunicorn import sock
 from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
 
-from deploy.cluster import capacity, cgroup, launch, respawn, slots
+from deploy.cluster import capacity, cgroup, launch, respawn, runtime_files, slots
 from deploy.cluster.crew import Crew
 from deploy.cluster.desired_state import DesiredState
 from deploy.cluster.health import Health
@@ -31,7 +31,9 @@ from deploy.cluster.reloading import Ended, Reloading
 from deploy.cluster.settings import Settings
 from deploy.cluster.worker_handle import WorkerHandle
 from deploy.state import ledger, request
+from deploy.state.layout import Leave
 from deploy.state.process import start_ticks
+from deploy.state.request import Request
 from deploy.state.scoreboard import Master, Scoreboard
 
 # How long the loop sleeps at most, and while something is under way that has a deadline.
@@ -41,6 +43,7 @@ _QUICK_STOP_SECONDS = 1.0
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 # Workers that all crash wait for a fix: what is on disk is tried so often.
 _RECOVERY_SECONDS = 15.0
+_FILES_SECONDS = 1.0
 
 
 def install(server: Arbiter, settings: Settings) -> RollingArbiter:
@@ -81,8 +84,9 @@ class RollingArbiter(Arbiter):
         self._launch: launch.Launch | None = None  # of the good mold's release
         self._gone: list[MoldHandle] = []  # molds that are about to end
         self._reloading: Reloading | None = None
-        self._asked = False  # a HUP that came during the reload
+        self._asked: Request | bool = False  # a HUP whose reload is still to begin
         self._recovery_after = 0.0
+        self._files_after = 0.0
         self._complete = False  # all workers were ready since the last change of their number
         self._stopping = False
         self._ledger_failed = False
@@ -92,7 +96,7 @@ class RollingArbiter(Arbiter):
         self._wakeup, end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(end, warn_on_full_buffer=False)
         path = settings.runtime_directory / "scoreboard"
-        self._num_workers = self._wanted(settings)
+        self._num_workers = self.wanted(settings.mode, self.cfg.workers)
         self.board = Scoreboard.create(path, self._description())
         self.crew = Crew(self.WORKERS, board=self.board, log=self.log, record=self.record)
         self._health = Health(self.board, self.log)
@@ -158,6 +162,7 @@ class RollingArbiter(Arbiter):
         """One turn: hears what has happened, and does the next step of everything under way."""
         now = time.monotonic()
         self._take_over_desired()
+        self._restore_files(now)
         for mold in self._molds():
             mold.observe(now)
         self._keep_mold(now)
@@ -172,8 +177,11 @@ class RollingArbiter(Arbiter):
         """A worker that hangs is replaced first (`Crew.press`)."""
 
     def reload(self) -> None:
-        """A HUP: the reload begins with the next turn, or after the one under way."""
-        self._asked = True
+        """A HUP: the reload begins with the next turn, or after the one under way.
+
+        Several become one; of the requests that came with them the last one counts.
+        """
+        self._asked = request.take(self.settings.runtime_directory) or self._asked or True
 
     def handle_hup(self) -> None:
         """Notes it; the dirty arbiter's own reload is as in Gunicorn."""
@@ -223,7 +231,7 @@ class RollingArbiter(Arbiter):
         self._abandon_molds()
         for worker in self.crew.members():
             if not self.systemd and self.reexec_pid == self.master_pid == 0:
-                worker.seat.mark_last()
+                worker.seat.leaves(Leave.LAST)
         sock.close_sockets(self.LISTENERS, self._owns_socket_files())
         self.LISTENERS = []
         if self.dirty_arbiter_pid:
@@ -345,8 +353,8 @@ class RollingArbiter(Arbiter):
     # --- the reload
 
     def _step_reload(self, now: float) -> None:
-        if self._reloading is None and self._asked and self._complete:
-            self._begin_reload(request.take(self.settings.runtime_directory))
+        if self._reloading is None and self._asked and self.crew.served and self._mold:
+            self._begin_reload(self._asked if isinstance(self._asked, Request) else None)
         if self._reloading is not None:
             mold = self._reloading.mold
             ended = self._reloading.step(now)
@@ -360,7 +368,7 @@ class RollingArbiter(Arbiter):
             self.log.error("[Master] No worker stays up: trying what is on disk by now")
             self._begin_reload(None)
 
-    def _begin_reload(self, asked: request.Request | None) -> None:
+    def _begin_reload(self, asked: Request | None) -> None:
         self._asked = False
         self.generation += 1
         self.reloads += 1
@@ -373,10 +381,6 @@ class RollingArbiter(Arbiter):
             generation=self.generation,
             request=asked,
         )
-
-    def settled(self) -> bool:
-        """Every slot has its ready worker, and no other."""
-        return slots.settled(self.crew.members(), self.num_workers)
 
     def adopt_generation(self, mold: MoldHandle, listeners: list[Any], cfg: Any) -> None:
         """The candidate has become the good mold; the master follows its configuration."""
@@ -395,7 +399,7 @@ class RollingArbiter(Arbiter):
         self.release = mold.generation.release
         self._warn_of_restart(before)
         self.crew.forgive()
-        self.num_workers = self._wanted(self.settings)
+        self.num_workers = self.wanted(self.settings.mode, cfg.workers)
         self.board.describe(self._description())
 
     def _warn_of_restart(self, before: Settings) -> None:
@@ -479,11 +483,12 @@ class RollingArbiter(Arbiter):
 
     # --- how many
 
-    def _wanted(self, settings: Settings) -> int:
-        if settings.mode == "fork":
+    def wanted(self, mode: str, configured: int) -> int:
+        """How many workers there are to be: what an operator asked for wins."""
+        if mode == "fork":
             return 1
         if self._desired.workers is None:
-            return int(self.cfg.workers)
+            return configured
         limits = cgroup.ControlGroup().limits()
         cpus = capacity.available_cpus(limits.affinity, limits.quota)
         return capacity.worker_count(self._desired.workers, cpus)
@@ -499,10 +504,21 @@ class RollingArbiter(Arbiter):
             self._resize(who)
 
     def _resize(self, who: str) -> None:
-        before, wanted = self.num_workers, self._wanted(self.settings)
+        before, wanted = self.num_workers, self.wanted(self.settings.mode, self.cfg.workers)
         if wanted != before:
             self.num_workers = wanted  # its hook says so and describes it on the board
             self.record("scale", who=who, before=before, workers=wanted, outcome="taken over")
+
+    def _restore_files(self, now: float) -> None:
+        if now < self._files_after:
+            return
+        self._files_after = now + _FILES_SECONDS
+        try:
+            if runtime_files.restore(self.board, self.pidfile, self.pid):
+                directory = self.settings.runtime_directory
+                self.log.warning("[Master] Files in %s were deleted: restored", directory)
+        except (OSError, RuntimeError) as error:
+            self.log.error("[Master] The runtime directory cannot be restored: %s", error)
 
     # --- the end
 

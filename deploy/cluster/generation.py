@@ -7,10 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from deploy.cluster.capacity import worker_count
 from deploy.cluster.launch import Launch
 from deploy.cluster.settings import Settings
-from deploy.state.desired import Desired
 
 # Where master and operator meet, and who the master is: these hold until the next start.
 _UNTIL_RESTART = ("pidfile", "daemon", "user", "group", "worker_tmp_dir", "chdir", "config")
@@ -29,14 +27,6 @@ class Generation:
     def release(self) -> str:
         """Its name."""
         return self.settings.release
-
-    def wanted(self, desired: Desired, cpus: int) -> int:
-        """How many workers there are to be: what an operator asked for wins."""
-        if self.settings.mode == "fork":
-            return 1
-        if desired.workers is not None:
-            return worker_count(desired.workers, cpus)
-        return int(self.config["workers"])
 
     def configure(self, cfg: Any) -> Any:
         """A copy of the master's configuration `cfg` with this generation's values.

@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from deploy.cluster import listeners as sockets
+from deploy.cluster import slots
 from deploy.cluster.crew import Crew
 from deploy.cluster.launch import Launch, LaunchError
 from deploy.cluster.mold_handle import MoldHandle, MoldState
 from deploy.cluster.rollout import Action, Observed, Phase, next_step
 from deploy.cluster.settings import Settings, SettingsError
 from deploy.cluster.worker_handle import WorkerHandle
-from deploy.state.layout import Outcome
+from deploy.state.layout import Leave, Outcome
 from deploy.state.reload_record import Reload
 from deploy.state.request import Request
 from deploy.state.scoreboard import Scoreboard
@@ -35,8 +36,8 @@ class Site(Protocol):
     settings: Settings
     systemd: bool
 
-    def settled(self) -> bool:
-        """Every slot has its ready worker, and no other."""
+    def wanted(self, mode: str, configured: int) -> int:
+        """How many workers there are to be under such a configuration."""
 
     def adopt_generation(self, mold: MoldHandle, listeners: list[Any], cfg: Any) -> None:
         """The candidate has become the good mold."""
@@ -175,9 +176,17 @@ class Reloading:
             loaded=mold is not None and mold.ready,
             failure=failure,
             passed=canary is not None and canary.gone and canary.passed,
-            settled=self._phase in (Phase.REPLACING, Phase.RETURNING) and self._site.settled(),
+            settled=self._settled(),
             overdue=now >= self._return_by,
         )
+
+    def _settled(self) -> bool:
+        """Before the last old worker is told to leave, so that its listeners can end before it."""
+        members, wanted = self._site.crew.members(), self._site.num_workers
+        if self._phase is not Phase.REPLACING or self.mold is None:
+            return slots.settled(members, wanted)
+        new = [worker for worker in members if worker.generation is self.mold.generation]
+        return slots.ready_slots(new, wanted) == wanted
 
     # --- what is done
 
@@ -197,24 +206,34 @@ class Reloading:
 
     def _replace(self) -> None:
         assert self.mold is not None  # noqa: S101 - it is loaded
+        assert self.mold.generation is not None  # noqa: S101
         self._phase = Phase.REPLACING
-        last = any(old not in self._listeners for old in self._site.LISTENERS)
-        for worker in self._site.crew.members():
-            if worker.generation is not self.mold.generation and not worker.leaving:
+        generation = self.mold.generation
+        wanted = self._site.wanted(generation.settings.mode, generation.config["workers"])
+        if wanted > self._site.num_workers:  # fewer only when it is done
+            self._site.num_workers = wanted
+        moved = any(each not in self._listeners for each in self._site.LISTENERS)
+        old = [w for w in self._site.crew.members() if w.generation is not generation]
+        for worker in old:
+            if not worker.leaving:
                 worker.retiring = "reload"
-                if last:
-                    worker.seat.mark_last()
+            if moved:  # slots are replaced in their order
+                last = worker.slot == max(other.slot for other in old)
+                worker.seat.leaves(Leave.LAST if last else Leave.CLOSE)
 
     def _return(self, reason: str, now: float) -> None:
         """The good release takes back what has been replaced; the others simply stay."""
         self._refusal = reason
         self._phase = Phase.RETURNING
+        site = self._site
+        site.num_workers = site.wanted(site.settings.mode, site.cfg.workers)
         mold = self.mold
         for worker in self._site.crew.members():
             if mold is not None and worker.generation is mold.generation:
                 worker.retiring = "return"
             elif worker.retiring == "reload" and not worker.leaving:
                 worker.retiring = ""
+                worker.seat.leaves(Leave.SHARED)
         self._return_by = now + self._site.settings.ready_timeout
         self._show("the workers return to the former release")
 
@@ -254,6 +273,8 @@ class Reloading:
             outcome="complete" if outcome is Outcome.COMPLETE else "refused",
             release=self._board_record.release,
             reason=reason,
+            request=self._board_record.request,
+            traceback=self._traceback,
             seconds=round(time.monotonic() - self._started, 3),
         )
 

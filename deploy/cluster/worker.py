@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from deploy.cluster import backlog, probe, protocol, stacks
 from deploy.cluster.process_control import die_with_parent, wait_for_parent
+from deploy.state.layout import Leave
 from deploy.state.seat import Seat
 
 _PARENT_SECONDS = 5.0
@@ -169,34 +170,31 @@ def equip(
         seat.ready()
         report.ready()
         run()
-        if _is_last(worker) and _has_backlog(worker):
-            backlog.serve(worker)
+        _leave(worker)
 
     worker.init_process, worker.run = boot, serve
     if hasattr(worker, "set_accept_enabled"):
-        _serve_backlog_before_closing(worker)
+        _leave_before_finishing(worker)
 
 
-def _serve_backlog_before_closing(worker: Any) -> None:
+def _leave_before_finishing(worker: Any) -> None:
     """gthread finishes its requests after it has stopped to accept: the queue comes before that."""
     set_accept_enabled = worker.set_accept_enabled
 
-    def accept_the_last(enabled: bool) -> None:
-        last = not enabled and not worker.alive and _is_last(worker)
+    def stop_to_accept(enabled: bool) -> None:
         set_accept_enabled(enabled)
-        if last and _has_backlog(worker):
-            backlog.serve(worker)
+        if not enabled and not worker.alive:
+            _leave(worker)
 
-    worker.set_accept_enabled = accept_the_last
-
-
-def _is_last(worker: Any) -> bool:
-    """Whether nobody else accepts at the worker's listeners from now on."""
-    return bool(worker.seat.is_last) or os.getppid() != worker.ppid
+    worker.set_accept_enabled = stop_to_accept
 
 
-def _has_backlog(worker: Any) -> bool:
-    """Whether it is a kind that can be asked to accept one more, and still listens."""
-    return hasattr(worker, "accept") and all(
-        getattr(listener, "sock", None) is not None for listener in worker.sockets
-    )
+def _leave(worker: Any) -> None:
+    """What becomes of the listeners, unless that has been seen to."""
+    if any(listener.sock is None for listener in worker.sockets):
+        return
+    leave = worker.seat.leave if os.getppid() == worker.ppid else Leave.LAST
+    if leave is Leave.LAST and hasattr(worker, "accept"):
+        backlog.serve(worker)
+    elif leave is not Leave.SHARED:
+        backlog.close(worker)

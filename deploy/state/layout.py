@@ -33,11 +33,11 @@ EXITS_KEPT = 8
 FAILED_BOOT, BOOT_TRACEBACK_BYTES = SLOT.size + EXITS_KEPT * EXIT.size, 4096
 SLOT_SIZE = FAILED_BOOT + 8 + BOOT_TRACEBACK_BYTES
 # state, slot, pid, generation, started (Unix time), ready after ms, requests, busy, heartbeat and
-# the begin of a request that takes too long (monotonic seconds), release, whether it is the last
+# the begin of a request that takes too long (monotonic seconds), release, how it leaves
 # three cache lines, so that no two workers write into one
 ROW = struct.Struct("<II QQ dd QQ dd 64s Q 48x")
 PID, READY_AFTER, REQUESTS, BUSY = 8, 32, 40, 48  # the row's fields that change, beside the state
-HEARTBEAT, OVERDUE, LAST = 56, 64, 136
+HEARTBEAT, OVERDUE, LEAVE = 56, 64, 136
 LIFE = 32  # up to here a row tells one worker from the next: slot, pid, generation, started
 SIZE = HEADER_SIZE + SLOTS_MAX * SLOT_SIZE + ROWS * ROW.size
 
@@ -45,6 +45,14 @@ STATE = struct.Struct("<I")
 UNSIGNED = struct.Struct("<Q")
 FLOAT = struct.Struct("<d")
 COUNTS = struct.Struct("<QQ")  # requests, busy
+
+
+class Leave(IntEnum):
+    """What a worker that drains does with its listeners."""
+
+    SHARED = 0  # others accept there
+    CLOSE = 1  # nobody will in a moment: it must not hold them for as long as it drains
+    LAST = 2  # nobody else does: what waits there is the worker's
 
 
 class Outcome(IntEnum):

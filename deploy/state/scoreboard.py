@@ -135,6 +135,7 @@ class Scoreboard:
     def remove(self) -> None:
         """Takes the file away, unless another master has put its own in place."""
         with contextlib.suppress(FileNotFoundError):
+            # Followed through a link, which stands there when the file itself had been deleted.
             if self.path.stat().st_ino == self._inode:
                 self.path.unlink()
 
@@ -225,7 +226,7 @@ class Scoreboard:
     def _decode(self, raw: bytes) -> Row:
         fields = layout.ROW.unpack(raw)
         state, slot, pid, generation, started, ready, requests, busy, *rest = fields
-        heartbeat, overdue, release, _last = rest
+        heartbeat, overdue, release, _leave = rest
         record = self.slot(slot) if slot else None
         exits = record.exits if record else []
         return Row(

@@ -11,13 +11,14 @@ from deploy.state.layout import (
     COUNTS,
     FLOAT,
     HEARTBEAT,
-    LAST,
+    LEAVE,
     OVERDUE,
     PID,
     READY_AFTER,
     REQUESTS,
     STATE,
     UNSIGNED,
+    Leave,
     State,
 )
 
@@ -96,13 +97,13 @@ class Seat:
         self._set(State.FREE)
 
     @property
-    def is_last(self) -> bool:
-        """Whether nobody else accepts at the worker's listeners when it has left."""
-        return bool(UNSIGNED.unpack_from(self._memory, self.offset + LAST)[0])
+    def leave(self) -> Leave:
+        """What the worker does with its listeners when it is asked to leave."""
+        return Leave(UNSIGNED.unpack_from(self._memory, self.offset + LEAVE)[0])
 
-    def mark_last(self) -> None:
-        """The worker's listeners end with it, says the master before it asks it to leave."""
-        UNSIGNED.pack_into(self._memory, self.offset + LAST, 1)
+    def leaves(self, leave: Leave) -> None:
+        """Says so; the master does, before it asks the worker to leave."""
+        UNSIGNED.pack_into(self._memory, self.offset + LEAVE, leave)
 
     def beat(self) -> None:
         """The worker's loop goes round."""
