@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from typing import TYPE_CHECKING, Any
 
 from deploy.cluster import protocol
 from deploy.cluster.wear import Limits, worn
-from deploy.state.layout import State
 from deploy.state.seat import Seat
 
 if TYPE_CHECKING:
@@ -85,8 +85,8 @@ class WorkerHandle:
 
     @property
     def says_ready(self) -> bool:
-        """What its row says."""
-        return self.seat.state in (State.READY, State.DRAINING)
+        """Whether its row says that it was ready once; on the way out a row says DRAINING."""
+        return not math.isnan(self.seat.ready_after_ms)
 
     def observe(self) -> None:
         """Reads what the worker reports of its boot."""
