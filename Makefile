@@ -8,7 +8,7 @@ ifdef MODE
 export CLUSTER_MODE := $(MODE)
 endif
 
-.PHONY: help setup run test lint format clean
+.PHONY: help setup run test bench drops lint format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -22,6 +22,12 @@ run: setup ## serve on 127.0.0.1:3000 with an embedded Postgres; Ctrl-C stops it
 
 test: setup ## run every test
 	@$(PY) -m pytest -n auto $(ARGS)
+
+bench: setup ## hold speed and memory to their bounds, beside stock Gunicorn (needs wrk)
+	@$(PY) -m bench $(ARGS)
+
+drops: setup ## prove that no request is lost: make drops ARGS='http://127.0.0.1:3000/ --duration 60'
+	@$(PY) -m loadtests.drops $(ARGS)
 
 lint: setup ## ruff, mypy strict, shellcheck, shfmt
 	@.venv/bin/ruff check .

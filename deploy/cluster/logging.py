@@ -7,6 +7,7 @@ fields the event carries. Both pass through the redaction.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import socket
@@ -17,6 +18,7 @@ from typing import Any, TextIO
 
 from gunicorn import glogging
 from gunicorn.config import Config
+from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.json import JsonFormatter
 
 from deploy.cluster.redaction import redactor
@@ -27,6 +29,7 @@ _COLOURS = {
     logging.ERROR: "\033[31m",
     logging.CRITICAL: "\033[1;31m",
 }
+_OF_LOGGING = frozenset(RESERVED_ATTRS)
 _RESET = "\033[0m"
 _ACCESS = "%s %s %d %.2fms %dB %s %s"
 # Gunicorn's lines that the hooks say with the slot's name.
@@ -43,10 +46,30 @@ class PrettyFormatter(logging.Formatter):
         self._redact = redact
         self._colour = colour
 
+        self._second = (0, "")  # the last one that was written out
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
+        """As logging's; a second is written out once, and not for each of its lines."""
+        second = int(record.created)
+        if second != self._second[0]:
+            self._second = second, super().formatTime(record, datefmt)
+        return self._second[1]
+
     def format(self, record: logging.LogRecord) -> str:
-        line = self._redact(super().format(record))
+        line = super().format(record)
+        if not isinstance(record.args, AccessFields):
+            line = self._redact(line)
         colour = _COLOURS.get(record.levelno) if self._colour else None
         return f"{colour}{line}{_RESET}" if colour else line
+
+
+class AccessFields(tuple[Any, ...]):
+    """What an access line says, free of secrets already: the arguments of its record.
+
+    It saves the redaction of a whole line at every request.
+    """
+
+    __slots__ = ()
 
 
 class MachineFormatter(JsonFormatter):
@@ -56,6 +79,14 @@ class MachineFormatter(JsonFormatter):
         super().__init__("%(message)s")
         self._redact = redact
         self._always = {"hostname": socket.gethostname(), "env": env, "release": release}
+
+    def format(self, record: logging.LogRecord) -> str:
+        """An access line is put together without the general machinery, which costs 50 µs."""
+        if not isinstance(record.args, AccessFields):
+            return super().format(record)
+        log_data = self._common(record)
+        log_data |= {k: v for k, v in record.__dict__.items() if k not in _OF_LOGGING}
+        return json.dumps(log_data, default=str)
 
     def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
         return {key: self._clean(value) for key, value in log_data.items()}
@@ -75,9 +106,14 @@ class MachineFormatter(JsonFormatter):
         record: logging.LogRecord,
         message_dict: dict[str, Any],
     ) -> None:
+        log_data |= self._common(record)
+        # The record's own fields come last: a line of the master's about worker-2 says so.
+        super().add_fields(log_data, record, message_dict)
+
+    def _common(self, record: logging.LogRecord) -> dict[str, Any]:
         moment = datetime.fromtimestamp(record.created, UTC)
         slot = os.environ.get("WORKER_SLOT")
-        log_data |= {
+        return {
             "timestamp": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "level": record.levelname.lower(),
             "message": record.getMessage(),
@@ -87,9 +123,8 @@ class MachineFormatter(JsonFormatter):
             "request_id": None,
             "event": None,
             "logger": record.name,
-        } | self._always
-        # The record's own fields come last: a line of the master's about worker-2 says so.
-        super().add_fields(log_data, record, message_dict)
+            **self._always,
+        }
 
 
 class ClusterLogger(glogging.Logger):
@@ -101,7 +136,8 @@ class ClusterLogger(glogging.Logger):
 
     def setup(self, cfg: Config) -> None:
         super().setup(cfg)
-        redact = redactor({**os.environ, **cfg.env})
+        redact = self._redact = redactor({**os.environ, **cfg.env})
+        self._worker: str | None = None
         self.access_log.setLevel(self.loglevel)
         self._access_log_enabled &= self.access_log.isEnabledFor(logging.INFO)
         for handler in (*self.error_log.handlers, *self.access_log.handlers):
@@ -123,12 +159,17 @@ class ClusterLogger(glogging.Logger):
         status = _status(resp.status)
         size = getattr(resp, "sent", None) or 0
         method = environ.get("REQUEST_METHOD", "-")
-        path = str(environ.get("RAW_URI", "-")).split("?", 1)[0]
+        path = self._redact(str(environ.get("RAW_URI", "-")).split("?", 1)[0])
         request_id = _header(resp.headers, "x-request-id")
-        worker = os.environ.get("WORKER_ID")
-        values = (method, path, status, milliseconds, size, worker or "-", request_id or "-")
+        if request_id is not None:
+            request_id = self._redact(request_id)
+        if self._worker is None:  # known in a worker only, and for good
+            self._worker = os.environ.get("WORKER_ID") or "-"
+        worker = self._worker
+        values = (method, path, status, milliseconds, size, worker, request_id or "-")
         log = self.access_log
-        record = log.makeRecord(log.name, logging.INFO, __file__, 0, _ACCESS, values, None)
+        fields = AccessFields(values)
+        record = log.makeRecord(log.name, logging.INFO, "", 0, _ACCESS, fields, None)
         # Not by `extra`: it raises when the application's record factory has set the same name.
         record.__dict__.update(
             event="request",
