@@ -113,11 +113,13 @@ def reloads(directory: Path) -> list[Objective]:
         for number in range(1, RELOADS + 1):
             running.signal(signal.SIGHUP)
             running.wait_log("Reload complete", times=number)
-    with cluster(directory / "restart", "small:app") as running:
-        with Load(f"http://127.0.0.1:{running.port}/", rate=RATE) as control:
-            running.stop()
-            running.start()
-            wait_until(lambda: running.log.count("All workers ready") == 2, what="the second start")
+    with (
+        cluster(directory / "restart", "small:app") as running,
+        Load(f"http://127.0.0.1:{running.port}/", rate=RATE) as control,
+    ):
+        running.stop()
+        running.start()
+        wait_until(lambda: running.log.count("All workers ready") == 2, what="the second start")
     return [
         Objective(
             name=f"failed of {load.report.sent} requests in {RELOADS} reloads",

@@ -21,6 +21,7 @@ from tests.wait import wait_until
 
 APPS = Path(__file__).parent / "apps"
 _LOGGED = ("--access-logfile", "/dev/null")
+_IN_MEMORY = ("--worker-tmp-dir", "/dev/shm")  # noqa: S108 - as gunicorn.conf.py has it
 ROUNDS, SECONDS, CONNECTIONS = 15, 2, 16
 # Name: worker class, threads, whether requests are logged.
 KINDS = {
@@ -50,7 +51,7 @@ def stock(directory: Path, worker_class: str, threads: int, logged: bool) -> Ite
         f"127.0.0.1:{port}",
     ]
     command += ["--workers", "1", "--worker-class", worker_class, "--threads", str(threads)]
-    command += ["--keep-alive", "5", "--worker-tmp-dir", "/dev/shm", "--no-control-socket"]
+    command += ["--keep-alive", "5", *_IN_MEMORY, "--no-control-socket"]
     command += [*(_LOGGED if logged else ()), "small:app"]
     log = directory / "log"
     with log.open("wb") as output:

@@ -25,7 +25,7 @@ def serve(worker: Any) -> None:
     for listener in worker.sockets:
         waiting = listener.get_backlog()
         _accept(worker, listener, (waiting if waiting >= 0 else _UNKNOWN) + _LATE, deadline)
-    close(worker)
+        listener.close()
 
 
 def close(worker: Any) -> None:

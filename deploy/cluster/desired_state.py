@@ -49,6 +49,7 @@ class DesiredState:
         """Asks for a number, in the file where it can be written; False outside 1 to SLOTS_MAX."""
         if not 1 <= workers <= SLOTS_MAX:
             return False
+        self.changed()  # what else was asked for meanwhile stays
         self._desired = replace(self._desired, workers=workers, by=who, at=time.time())
         try:
             desired.write(self._directory, self._desired)

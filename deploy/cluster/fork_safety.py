@@ -11,12 +11,15 @@ import contextlib
 import os
 import re
 import socket
+import stat
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 # Thread pools of these libraries stop before a fork and start again after it (pthread_atfork(3)).
 _FORKABLE_POOLS = re.compile(r"openblas", re.IGNORECASE)
+_GOING_SECONDS = 0.1
 _SQLITE = b"SQLite format 3\0"
 
 
@@ -43,11 +46,17 @@ class OpenFiles:
 
 def unsafe(before: OpenFiles) -> list[str]:
     """What has been opened since `before` and does not survive a fork, each named; else empty."""
+    threads = _threads(before)
+    deadline = time.monotonic() + _GOING_SECONDS
+    # A thread that was joined is the kernel's for a moment longer.
+    while threads and time.monotonic() < deadline:
+        time.sleep(0.005)
+        threads = _threads(before)
+    return [*threads, *_files(before)]
+
+
+def _threads(before: OpenFiles) -> list[str]:
     after = OpenFiles.now()
-    return [*_threads(before, after), *_files(before, after)]
-
-
-def _threads(before: OpenFiles, after: OpenFiles) -> list[str]:
     named = [t for t in threading.enumerate() if t is not threading.main_thread()]
     found = [f"thread {thread.name!r}" for thread in named]
     known = {thread.native_id for thread in named} | before.native_threads.keys()
@@ -59,35 +68,34 @@ def _threads(before: OpenFiles, after: OpenFiles) -> list[str]:
     return found + [f"native thread {name!r}" for name in sorted(set(native.values()))]
 
 
-def _files(before: OpenFiles, after: OpenFiles) -> list[str]:
+def _files(before: OpenFiles) -> list[str]:
     found = []
-    for fd, target in sorted(after.descriptors.items()):
+    for fd, target in sorted(OpenFiles.now().descriptors.items()):
         if before.descriptors.get(fd) == target:
             continue
         if target.startswith("socket:"):
             name = _socket_name(fd)
+        elif target.startswith("pipe:"):
+            name = "pipe, as to a process that it has started"
         elif target == "anon_inode:[eventpoll]":
             name = "event loop (epoll)"
-        elif _is_sqlite(target):
+        elif _is_sqlite(fd, target):
             name = f"SQLite database {target}"
         else:
             name = None
-        if name is not None:
+        if name is not None and name not in found:
             found.append(name)
     return found
 
 
 def _socket_name(fd: int) -> str | None:
     with socket.socket(fileno=os.dup(fd)) as opened:
+        if opened.type == socket.SOCK_DGRAM:
+            return None  # syslog, statsd: each datagram stands for itself
         try:
-            peer = opened.getpeername()
+            return f"connection to {_address(opened.getpeername())}"
         except OSError:
-            peer = None
-        if peer is None:
             return f"socket at {_address(opened.getsockname())}"
-        if opened.family == socket.AF_UNIX and opened.type == socket.SOCK_DGRAM:
-            return None  # syslog(3): each datagram stands for itself
-        return f"connection to {_address(peer)}"
 
 
 def _address(address: object) -> str:
@@ -97,11 +105,11 @@ def _address(address: object) -> str:
     return text.replace("\0", "@") or "an unnamed peer"
 
 
-def _is_sqlite(path: str) -> bool:
+def _is_sqlite(fd: int, path: str) -> bool:
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        return False  # a look would take what is meant for somebody else
     if path.endswith((".db", ".sqlite", ".sqlite3")):
-        return True
-    try:
-        with Path(path).open("rb") as file:
-            return file.read(len(_SQLITE)) == _SQLITE
-    except OSError:
-        return False
+        return True  # SQLite writes its mark with the first table
+    with contextlib.suppress(OSError), Path(f"/proc/self/fd/{fd}").open("rb") as file:
+        return file.read(len(_SQLITE)) == _SQLITE
+    return False

@@ -38,6 +38,7 @@ class Health:
 
     def restart(self) -> None:
         """A release serves that was not asked yet."""
+        self._board.fail("")
         self._canary = None
         self._known = False
         self._began = 0.0

@@ -62,6 +62,7 @@ def of_this_process(
     """How this very process was started: `arguments` as in sys.argv, `directory` as in PWD."""
     here = os.path.realpath(directory)
     program = Path(directory, arguments[0])
+    directory = _reached_through(directory, [program, *_paths(directory, arguments)])
     interpreter = Path(sys.executable)
     beside = program.parent / interpreter.name
     # A script in a virtual environment names its interpreter by the path at installation; what
@@ -78,3 +79,23 @@ def of_this_process(
         directory=Path(directory),
         environ={k: v for k, v in environ.items() if k not in _OF_THE_MASTER},
     )
+
+
+def _paths(directory: str, arguments: Sequence[str]) -> list[Path]:
+    """The arguments that name something in the file system: the configuration, the directory."""
+    values = [argument.partition("=")[2] or argument for argument in arguments[1:]]
+    return [path for value in values if (path := Path(directory, value)).exists()]
+
+
+def _reached_through(directory: str, paths: Sequence[Path]) -> str:
+    """The directory as it was written, where only the other paths still know that.
+
+    A shell says in PWD through which link it came; systemd does not (systemd.exec(5)).
+    """
+    if os.path.realpath(directory) != directory:
+        return directory
+    for path in paths:
+        for parent in (path, *path.parents):
+            if os.path.realpath(parent) == directory and str(parent) != directory:
+                return str(parent)
+    return directory

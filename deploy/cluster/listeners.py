@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
-import stat
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from gunicorn import sock
@@ -28,7 +27,7 @@ def rebind(current: Sequence[Any], cfg: Any, log: Any) -> list[Any]:
         for address in cfg.address:
             listener = have.get(_key(address))
             if listener is None:
-                listener = _bound(address, cfg, log)
+                listener = _bound(address, cfg, log, current)
                 new.append(listener)
             wanted.append(listener)
     except BaseException:
@@ -49,6 +48,8 @@ def close(listeners: Sequence[Any]) -> None:
 
 def _key(address: object) -> object:
     """The same for two spellings of one address."""
+    if isinstance(address, str) and not address.startswith("\0"):
+        return os.path.realpath(address)
     if not isinstance(address, tuple):
         return address
     try:
@@ -58,10 +59,16 @@ def _key(address: object) -> object:
     return found[0][4]
 
 
-def _bound(address: Any, cfg: Any, log: Any) -> Any:
+def _bound(address: Any, cfg: Any, log: Any, current: Sequence[Any]) -> Any:
     if isinstance(address, tuple):
+        ports = {each.cfg_addr[1] for each in current if isinstance(each.cfg_addr, tuple)}
+        if address[1] in ports:
+            raise AddressTakenError(
+                f"bind={address[0]}:{address[1]}: the port is in use at another address of ours; "
+                "another address at the same port needs a restart"
+            )
         listen.refuse_taken(address)
-    elif isinstance(address, str) and _somebody_answers(address):
+    elif isinstance(address, str) and _is_held(address):
         raise AddressTakenError(f"unix:{address} is taken by another process")
     try:
         return sock._sock_type(address)(address, cfg, log)  # noqa: SLF001 - as create_sockets does
@@ -71,12 +78,17 @@ def _bound(address: Any, cfg: Any, log: Any) -> Any:
         ) from None
 
 
-def _somebody_answers(path: str) -> bool:
-    with contextlib.suppress(OSError):
-        if not path.startswith("\0") and not stat.S_ISSOCK(Path(path).stat().st_mode):
-            return False
-        with socket.socket(socket.AF_UNIX) as probe:
-            probe.settimeout(1.0)
+def _is_held(path: str) -> bool:
+    """Whether a Unix socket is somebody's; only one that refuses is left over."""
+    if not path.startswith("\0") and not os.path.lexists(path):
+        return False
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)
+        try:
             probe.connect(path)
-            return True
-    return False
+        except (ConnectionRefusedError, FileNotFoundError):
+            return False
+        except OSError as error:
+            # Not a socket at all is Gunicorn's to refuse; anything else means that it is alive.
+            return error.errno != errno.ENOTSOCK
+    return True

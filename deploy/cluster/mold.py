@@ -166,13 +166,15 @@ class Mold:
             settings=kit.as_message(),
             config=_plain_values(app.cfg),
             chdir=str(Path.cwd()),
-            config_file=_config_file(app.cfg),
+            config_file=_config_file(app.cfg, self._directory),
         )
         setproctitle(f"gunicorn: mold gen {self._order.generation} release {kit.release}")
         if self._receive()["type"] != "load":
             raise protocol.ProtocolError("expected to be told to load")
         # As the workers will: an application must not be loaded with more rights than it runs with.
         util.set_owner_process(app.cfg.uid, app.cfg.gid, initgroups=app.cfg.initgroups)
+        # A change of user takes the death signal back (PR_SET_PDEATHSIG(2const)).
+        process_control.die_with_parent(self._order.master, signal.SIGKILL)
         arbiter = MoldArbiter(app)
         arbiter.become(self._order, self._board)
         return arbiter, kit
@@ -289,6 +291,7 @@ def _is_plain(value: object) -> bool:
     return value is None or type(value) in (str, int, float, bool)
 
 
-def _config_file(cfg: Any) -> str | None:
-    path = Path(str(cfg.config or "").removeprefix("file:"))
+def _config_file(cfg: Any, directory: Path) -> str | None:
+    """Where Gunicorn found it: it looks before it changes the directory."""
+    path = directory / str(cfg.config or "").removeprefix("file:")
     return str(path.resolve()) if path.is_file() else None

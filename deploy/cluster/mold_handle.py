@@ -16,7 +16,7 @@ from deploy.cluster.exits import reason
 from deploy.cluster.generation import Generation
 from deploy.cluster.launch import Launch
 from deploy.cluster.mold import Order, command
-from deploy.cluster.settings import Settings, SettingsError
+from deploy.cluster.settings import Settings
 from deploy.cluster.worker import Assignment
 
 # A mold that was asked for its stacks gets so long to write them; one that was let go, or that has
@@ -111,7 +111,7 @@ class MoldHandle:
                 self._take(received[0])
             except BlockingIOError:
                 break
-            except (OSError, protocol.ProtocolError, SettingsError, KeyError, TypeError) as error:
+            except (OSError, protocol.ProtocolError, ValueError, LookupError, TypeError) as error:
                 self.give_up(f"the mold does not speak as it should: {error}")
         self._press(now)
 

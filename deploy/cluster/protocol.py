@@ -11,14 +11,15 @@ Mold to master: `hello`, `configured`, `unsafe`, `ready`, `failed`. Master to mo
 from __future__ import annotations
 
 import json
+import os
 import socket
 from collections.abc import Sequence
 from typing import Any
 
 VERSION = 1
-_MESSAGE_BYTES = 128 * 1024
+_MESSAGE_BYTES = 256 * 1024  # more than the kernel lets through
 _DESCRIPTORS_MAX = 128
-_TEXT_MAX = 32 * 1024
+_TEXT_BYTES = 16 * 1024  # JSON may double it
 
 Message = dict[str, Any]
 
@@ -36,7 +37,7 @@ def pair() -> tuple[socket.socket, socket.socket]:
 
 def send(end: socket.socket, message: Message, descriptors: Sequence[int] = ()) -> None:
     """Sends one message; raises OSError when the other side is gone or does not read."""
-    socket.send_fds(end, [json.dumps(message).encode()], descriptors)
+    socket.send_fds(end, [json.dumps(message, ensure_ascii=False).encode()], descriptors)
 
 
 def receive(end: socket.socket) -> tuple[Message, list[int]] | None:
@@ -45,19 +46,32 @@ def receive(end: socket.socket) -> tuple[Message, list[int]] | None:
     Raises BlockingIOError when nothing has come, ProtocolError for nonsense.
     """
     try:
-        raw, descriptors, _, _ = socket.recv_fds(end, _MESSAGE_BYTES, _DESCRIPTORS_MAX)
-    except ConnectionResetError:
-        return None
+        raw, descriptors = _received(end)
+    except ConnectionResetError:  # said once, when the other side has left something unread
+        raw, descriptors = _received(end)
     if not raw:
         return None
-    return decode(raw), descriptors
+    try:
+        message = decode(raw)
+    except ProtocolError:
+        for fd in descriptors:
+            os.close(fd)
+        raise
+    for fd in descriptors:
+        os.set_inheritable(fd, False)
+    return message, descriptors
+
+
+def _received(end: socket.socket) -> tuple[bytes, list[int]]:
+    raw, descriptors, _, _ = socket.recv_fds(end, _MESSAGE_BYTES, _DESCRIPTORS_MAX)
+    return raw, descriptors
 
 
 def decode(raw: bytes) -> Message:
     """One JSON object; raises ProtocolError for anything else."""
     try:
         message = json.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ProtocolError(f"not a message: {raw[:80]!r}") from None
     if not isinstance(message, dict):
         raise ProtocolError(f"not a message: {raw[:80]!r}")
@@ -65,5 +79,5 @@ def decode(raw: bytes) -> Message:
 
 
 def shortened(text: str) -> str:
-    """The end of a text, which is where a traceback says what happened."""
-    return text[-_TEXT_MAX:]
+    """The end of a text, which is where a traceback says what happened; in bytes it has a limit."""
+    return text.encode(errors="replace")[-_TEXT_BYTES:].decode(errors="ignore")

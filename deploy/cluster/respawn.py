@@ -40,7 +40,7 @@ class History:
 
 def after(history: History, death: Death, uptime: float) -> tuple[History, float]:
     """The slot's new history, and the pause (seconds) before its next worker."""
-    if uptime >= LIFE_THAT_FORGETS:
+    if uptime >= LIFE_THAT_FORGETS and death is not Death.UNBORN:  # it was alive, not booting
         history = History()
     if death is Death.KILLED and history.kills < KILLS_FORGIVEN:
         return replace(history, kills=history.kills + 1), 0.0

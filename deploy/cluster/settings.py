@@ -123,13 +123,14 @@ class Settings:
         )
 
     def as_message(self) -> dict[str, object]:
-        """The settings as plain data, for another process."""
-        return {name: _plain(value) for name, value in vars(self).items()}
+        """The settings as plain data, for another process; without what the file adds."""
+        return {name: _plain(value) for name, value in vars(self).items() if name != "from_file"}
 
     @classmethod
     def from_message(cls, message: Mapping[str, object]) -> Settings:
         """What `as_message` gave; raises SettingsError when another version's settings differ."""
         values: dict[str, object] = {}
+        message = {**message, "from_file": {}}
         for each in fields(cls):
             if each.name not in message:
                 raise SettingsError(f"the release's kit does not say {each.name!r}")

@@ -191,7 +191,8 @@ def _leave_before_finishing(worker: Any) -> None:
 
 def _leave(worker: Any) -> None:
     """What becomes of the listeners, unless that has been seen to."""
-    if any(listener.sock is None for listener in worker.sockets):
+    # Gunicorn's listeners hold their socket; gevent's worker has the bare sockets.
+    if any(getattr(listener, "sock", listener) is None for listener in worker.sockets):
         return
     leave = worker.seat.leave if os.getppid() == worker.ppid else Leave.LAST
     if leave is Leave.LAST and hasattr(worker, "accept"):

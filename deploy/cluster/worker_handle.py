@@ -123,10 +123,10 @@ class WorkerHandle:
     def _take(self, line: bytes) -> None:
         try:
             message = protocol.decode(line)
-        except protocol.ProtocolError as error:
+            self.pid = int(message.get("pid", self.pid))
+        except (protocol.ProtocolError, TypeError, ValueError) as error:
             self.failure = str(error)
             return
-        self.pid = int(message.get("pid", self.pid))
         self.passed = bool(message.get("passed", self.passed))
         self.failure = str(message.get("failed", self.failure))
         self.traceback = str(message.get("traceback", self.traceback))
