@@ -15,6 +15,8 @@ _kit = str(Path(__file__).resolve().parent)
 if _kit not in sys.path:
     sys.path.append(_kit)
 
+from gunicorn import util  # noqa: E402
+
 from deploy.cluster import hooks  # noqa: E402
 from deploy.cluster.hooks import (  # noqa: E402, F401
     nworkers_changed,
@@ -36,6 +38,9 @@ try:
 except SettingsError as error:
     print(f"smart-factory: {error}", file=sys.stderr)
     sys.exit(error.exit_code)
+
+# Before Gunicorn goes to --chdir: what the command line says is relative to here.
+_directory = util.getcwd()
 
 proc_name = "smart-factory"
 wsgi_app = _settings.wsgi_app
@@ -67,4 +72,5 @@ raw_env = [f"{name}={value}" for name, value in _settings.exported().items()]
 
 def on_starting(server):
     """Before anything else; outside production our own application's migrations are applied."""
-    hooks.on_starting(server, _settings, prepare=[sys.executable, "-m", "app.db", "migrate"])
+    prepare = [sys.executable, "-m", "app.db", "migrate"]
+    hooks.on_starting(server, _settings, directory=_directory, prepare=prepare)

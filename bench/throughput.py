@@ -55,7 +55,9 @@ def stock(directory: Path, worker_class: str, threads: int, logged: bool) -> Ite
     command += [*(_LOGGED if logged else ()), "small:app"]
     log = directory / "log"
     with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, cwd=directory)
+        process = subprocess.Popen(
+            command, stdout=output, stderr=output, cwd=directory, start_new_session=True
+        )
     try:
         wait_until(lambda: "Booting worker" in log.read_text(), what="stock Gunicorn")
         yield f"http://127.0.0.1:{port}/"

@@ -21,12 +21,13 @@ from gunicorn import sock
 from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
 
-from deploy.cluster import capacity, cgroup, launch, respawn, runtime_files, slots
+from deploy.cluster import capacity, cgroup, launch, runtime_files, slots
 from deploy.cluster.crew import Crew
 from deploy.cluster.desired_state import DesiredState
+from deploy.cluster.good_mold import GoodMold
 from deploy.cluster.health import Health
 from deploy.cluster.limits import Limits
-from deploy.cluster.mold_handle import MoldHandle, MoldState
+from deploy.cluster.mold_handle import MoldHandle
 from deploy.cluster.reloading import Ended, Reloading
 from deploy.cluster.settings import Settings
 from deploy.cluster.worker_handle import WorkerHandle
@@ -46,10 +47,15 @@ _RECOVERY_SECONDS = 15.0
 _FILES_SECONDS = 1.0
 
 
-def install(server: Arbiter, settings: Settings) -> RollingArbiter:
-    """Makes a RollingArbiter of Gunicorn's arbiter, before its first fork."""
+def install(server: Arbiter, settings: Settings, directory: str) -> RollingArbiter:
+    """Makes a RollingArbiter of Gunicorn's arbiter, before its first fork.
+
+    `directory` is where the process was started, through the links that it was started through.
+    """
     server.__class__ = RollingArbiter
     arbiter = cast("RollingArbiter", server)
+    # Gunicorn takes the directory that --chdir led to, where a relative --config is not found.
+    arbiter.START_CTX["cwd"] = directory
     arbiter.adopt(settings)
     return arbiter
 
@@ -77,11 +83,6 @@ class RollingArbiter(Arbiter):
         # What molds start with: as the master itself, before its own configuration added to it.
         self.environ: dict[str, str] = dict(self.cfg.env_orig)
         self._started = time.time()
-        self._mold: MoldHandle | None = None  # the good one
-        self._mold_failures = 0
-        self._mold_after = 0.0  # monotonic; it is not rebuilt before
-        self._start_launch: launch.Launch | None = None  # as this master was started
-        self._launch: launch.Launch | None = None  # of the good mold's release
         self._gone: list[MoldHandle] = []  # molds that are about to end
         self._reloading: Reloading | None = None
         self._asked: Request | bool = False  # a HUP whose reload is still to begin
@@ -99,6 +100,7 @@ class RollingArbiter(Arbiter):
         self._num_workers = self.wanted(settings.mode, self.cfg.workers)
         self.board = Scoreboard.create(path, self._description())
         self.crew = Crew(self.WORKERS, board=self.board, log=self.log, record=self.record)
+        self._good = GoodMold(board=self.board, log=self.log, record=self.record)
         self._health = Health(self.board, self.log)
         self.log.info(
             "[Master] %s starting in %s mode with %d worker(s)",
@@ -140,9 +142,8 @@ class RollingArbiter(Arbiter):
 
     def wait_for_signals(self, timeout: float = _IDLE_SECONDS) -> list[int]:
         """Wakes up for what molds and workers say, too."""
-        restless = self._reloading or self._gone or self._mold_after or self._health.pending
-        booting = self._mold is None or not self._mold.ready
-        if restless or booting or self.crew.restless:
+        restless = self._reloading or self._gone or self._health.pending or self.crew.restless
+        if restless or not self._good.ready:
             timeout = min(timeout, _BUSY_SECONDS)
         poll = select.poll()
         molds = [mold.fileno() for mold in self._molds()]
@@ -265,81 +266,18 @@ class RollingArbiter(Arbiter):
 
     def _molds(self) -> list[MoldHandle]:
         candidate = self._reloading.mold if self._reloading else None
-        return [mold for mold in (self._mold, candidate, *self._gone) if mold is not None]
+        return [mold for mold in (self._good.handle, candidate, *self._gone) if mold is not None]
 
     def _keep_mold(self, now: float) -> None:
-        """Starts the good mold, lets it load, and starts it anew when it has died."""
         self._gone = [mold for mold in self._gone if mold.alive]
-        mold = self._mold
-        if mold is None:
-            if now >= self._mold_after:
-                self._mold_after = 0.0
-                self._mold = self._start_mold()
-        elif mold.over:
-            self._lose_mold(mold, now)
-        elif mold.state is MoldState.CONFIGURED:
-            mold.load()
-        elif mold.ready and self._launch is not (mold.generation and mold.generation.launch):
-            self._take_up_mold(mold)
+        self._good.step(now, first=self._launch, timeout=self.settings.ready_timeout)
 
-    def _start_mold(self) -> MoldHandle | None:
+    def _launch(self) -> launch.Launch:
+        """As this master was started, with its links as they were written."""
         context = self.START_CTX
-        self._start_launch = self._start_launch or launch.of_this_process(
+        return launch.of_this_process(
             arguments=context["args"][1:], directory=context["cwd"], environ=self.environ
         )
-        try:
-            return MoldHandle(
-                self._launch or self._start_launch.resolved(),
-                number=self.generation,
-                board_fd=self.board.descriptor,
-                timeout=self.settings.ready_timeout,
-            )
-        except (launch.LaunchError, OSError) as error:
-            self._fail_mold(str(error), "", 1, time.monotonic())
-            return None
-
-    def _lose_mold(self, mold: MoldHandle, now: float) -> None:
-        self._mold = None
-        self._fail_mold(mold.failure, mold.traceback, mold.exit_code or 3, now)
-
-    def _fail_mold(self, why: str, traceback: str, exit_code: int, now: float) -> None:
-        text = "[Master] The application does not load: %s"
-        if self._launch is not None:
-            text = "[Master] The mold of the good release is gone: %s. Rebuilding it"
-        self.log.error(text, why, extra={"event": "mold.failed"})
-        if traceback:
-            self.log.error("%s", traceback.rstrip())
-        if self._launch is None:
-            self.record("start", outcome="failed", why=why)
-            raise HaltServer("The application does not load.", exit_code)
-        self.record("mold", outcome="lost", why=why)
-        self._mold_failures += 1
-        self._mold_after = now + respawn.pause(self._mold_failures - 1)
-        if self._mold_failures > 1:
-            self.board.fail(f"the mold cannot be rebuilt: {why}")
-
-    def _take_up_mold(self, mold: MoldHandle) -> None:
-        """It is ready for the first time, or again after it had died."""
-        first, self._launch = self._launch is None, cast("Any", mold.generation).launch
-        if self._mold_failures:
-            self._mold_failures = 0
-            self.board.fail("")
-        if mold.unsafe:
-            self.log.warning(
-                "[Master] The application is not safe to fork after its import, so %s: %s",
-                "each worker imports it afresh"
-                if mold.preload == "fresh"
-                else "CLUSTER_PRELOAD=mold is a risk",
-                "; ".join(mold.unsafe),
-                extra={"event": "mold.unsafe", "unsafe": mold.unsafe},
-            )
-        self.log.info(
-            "[Master] Release %s is loaded (%s, %.1f s)",
-            *(self.release, mold.preload, mold.load_seconds),
-            extra={"event": "mold.ready", "preload": mold.preload},
-        )
-        if first:
-            self.record("start", outcome="loaded", release=self.release, workers=self.num_workers)
 
     def _abandon_molds(self) -> None:
         if self._reloading is not None:
@@ -348,27 +286,28 @@ class RollingArbiter(Arbiter):
             if mold.alive and mold not in self._gone:
                 mold.discard()
                 self._gone.append(mold)
-        self._reloading = self._mold = None
+        self._reloading = self._good.handle = None
 
     # --- the reload
 
     def _step_reload(self, now: float) -> None:
-        if self._reloading is None and self._asked and self.crew.served and self._mold:
-            self._begin_reload(self._asked if isinstance(self._asked, Request) else None)
+        if self._reloading is None and self._asked and self.crew.served:
+            asked = self._asked if isinstance(self._asked, Request) else None
+            self._begin_reload(asked, asked.who if asked else "signal HUP")
         if self._reloading is not None:
             mold = self._reloading.mold
             ended = self._reloading.step(now)
             if ended is not None:
                 self._reloading = None
-                if mold is not None and mold is not self._mold and mold.alive:
+                if mold is not None and mold is not self._good.handle and mold.alive:
                     self._gone.append(mold)
                 self._say_outcome(ended)
         elif now >= self._recovery_after and self.crew.looping(self.num_workers):
             self._recovery_after = now + _RECOVERY_SECONDS
             self.log.error("[Master] No worker stays up: trying what is on disk by now")
-            self._begin_reload(None)
+            self._begin_reload(None, "crash loop")
 
-    def _begin_reload(self, asked: Request | None) -> None:
+    def _begin_reload(self, asked: Request | None, who: str) -> None:
         self._asked = False
         self.generation += 1
         self.reloads += 1
@@ -376,20 +315,20 @@ class RollingArbiter(Arbiter):
         self.log.info("[Master] Reload begins", extra={"event": "reload.begins"})
         self._reloading = Reloading(
             self,
-            cast("launch.Launch", self._start_launch),
+            self._launch(),
             number=self.reloads,
             generation=self.generation,
             request=asked,
+            who=who,
         )
 
     def adopt_generation(self, mold: MoldHandle, listeners: list[Any], cfg: Any) -> None:
         """The candidate has become the good mold; the master follows its configuration."""
         assert mold.generation is not None  # noqa: S101 - it has forked workers
-        if self._mold is not None:
-            self._mold.discard()
-            self._gone.append(self._mold)
-        self._mold, self._launch = mold, mold.generation.launch
-        self._mold_failures, self._mold_after = 0, 0.0
+        former = self._good.adopt(mold)
+        if former is not None:
+            former.discard()
+            self._gone.append(former)
         self.LISTENERS = listeners
         self.cfg = self.app.cfg = cfg
         self.address, self.timeout = cfg.address, cfg.timeout
@@ -431,7 +370,7 @@ class RollingArbiter(Arbiter):
     def _fill_slots(self, now: float) -> None:
         reloading = self._reloading
         candidate = reloading.mold if reloading and reloading.spawning else None
-        mold = candidate or self._mold
+        mold = candidate or self._good.handle
         listeners = reloading.listeners if candidate and reloading else self.LISTENERS
         held = self.crew.held(now)
         plan = slots.plan(self.crew.members(), self.num_workers, held=held)
@@ -472,7 +411,7 @@ class RollingArbiter(Arbiter):
             if not self._complete:
                 self._complete = True
                 self.log.info("[Master] All workers ready", extra={"event": "master.ready"})
-            mold = self._mold
+            mold = self._good.handle
             if mold is not None and mold.generation is not None and self._reloading is None:
                 path = mold.generation.settings.ready_path
                 self._health.step(

@@ -113,7 +113,6 @@ class Crew:
             report=ours,
             replaces=slot in self._died,
         )
-        self._died.discard(slot)
         self._unborn.append(worker)
         assignment = Assignment(
             slot=slot,
@@ -126,7 +125,15 @@ class Crew:
         )
         mold.spawn(assignment, theirs, listeners)
         os.close(theirs)
-        return worker
+        return worker if self._was_heard(mold, worker) else None
+
+    def _was_heard(self, mold: MoldHandle, worker: WorkerHandle) -> bool:
+        """Whether the mold was there to hear the request; if not, it was never made."""
+        if not mold.ready:
+            self._unborn.remove(worker)
+            worker.close()
+            self._board.vacate(worker.seat)
+        return mold.ready
 
     def observe(self, wanted: int) -> None:
         """Hears of boots: who has a pid, who is ready, who could not."""
@@ -146,12 +153,13 @@ class Crew:
             self._lost.clear()
         news = [w for w in self._running.values() if not w.announced and w.says_ready and w.slot]
         for worker in sorted(news, key=lambda worker: worker.seat.ready_after_ms):
+            self._died.discard(worker.slot)
             self._announce(worker, wanted)
 
     def _announce(self, worker: WorkerHandle, wanted: int) -> None:
         worker.announced = self.served = True
         worker.close()
-        same = [w for w in self.members() if w.generation is worker.generation]
+        same = [w for w in self.members() if w.generation.number == worker.generation.number]
         ready = slots.ready_slots(same, wanted)
         facts = _facts(worker, "worker.ready")
         facts["boot_ms"] = round(worker.seat.ready_after_ms, 1)

@@ -54,10 +54,13 @@ def never_raises(hook: Callable[_P, None]) -> Callable[_P, None]:
 # --- in the master
 
 
-def on_starting(server: Arbiter, settings: Settings, *, prepare: Sequence[str]) -> None:
+def on_starting(
+    server: Arbiter, settings: Settings, *, directory: str, prepare: Sequence[str]
+) -> None:
     """Everything that comes before the first fork; a refused start is one line and an exit code.
 
-    `prepare` is a command of our own application's: it brings the database's schema up to date.
+    `directory` is where the command line was typed. `prepare` is a command of our own
+    application's: it brings the database's schema up to date.
     """
     lacking = promises.missing()
     if lacking or not process_control.become_subreaper():
@@ -66,7 +69,7 @@ def on_starting(server: Arbiter, settings: Settings, *, prepare: Sequence[str]) 
     try:
         promises.refuse(server.cfg)
         _refuse_taken_addresses(server)
-        cluster = arbiter.install(server, settings)
+        cluster = arbiter.install(server, settings, directory)
         # What is served may differ from WSGI_APP: Gunicorn's positional argument wins.
         if server.app.app_uri == OWN_APPLICATION and settings.app_env != "production":
             _bring_up_database(cluster, settings, prepare)

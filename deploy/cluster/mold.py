@@ -158,9 +158,10 @@ class Mold:
 
     def _configure(self) -> tuple[MoldArbiter, settings.Settings]:
         self._say("hello", protocol=protocol.VERSION)
+        # First, as the configuration itself does: Gunicorn changes the directory with it.
+        kit = settings.load(os.environ)
         app = ReleaseApplication()
         promises.refuse(app.cfg)
-        kit = settings.load(os.environ)
         self._say(
             "configured",
             settings=kit.as_message(),

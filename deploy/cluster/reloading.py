@@ -67,9 +67,11 @@ class Reloading:
         number: int,
         generation: int,
         request: Request | None,
+        who: str,
     ):
         self._site = site
         self._request = request
+        self._who = who
         self._phase = Phase.LOADING
         self._canary: WorkerHandle | None = None
         self._listeners: list[Any] = list(site.LISTENERS)
@@ -185,7 +187,7 @@ class Reloading:
         members, wanted = self._site.crew.members(), self._site.num_workers
         if self._phase is not Phase.REPLACING or self.mold is None:
             return slots.settled(members, wanted)
-        new = [worker for worker in members if worker.generation is self.mold.generation]
+        new = [worker for worker in members if worker.generation.number == self.mold.number]
         return slots.ready_slots(new, wanted) == wanted
 
     # --- what is done
@@ -213,7 +215,7 @@ class Reloading:
         if wanted > self._site.num_workers:  # fewer only when it is done
             self._site.num_workers = wanted
         moved = any(each not in self._listeners for each in self._site.LISTENERS)
-        old = [w for w in self._site.crew.members() if w.generation is not generation]
+        old = [w for w in self._site.crew.members() if w.generation.number != generation.number]
         for worker in old:
             if not worker.leaving:
                 worker.retiring = "reload"
@@ -229,7 +231,7 @@ class Reloading:
         site.num_workers = site.wanted(site.settings.mode, site.cfg.workers)
         mold = self.mold
         for worker in self._site.crew.members():
-            if mold is not None and worker.generation is mold.generation:
+            if mold is not None and worker.generation.number == mold.number:
                 worker.retiring = "return"
             elif worker.retiring == "reload" and not worker.leaving:
                 worker.retiring = ""
@@ -268,7 +270,7 @@ class Reloading:
         self._site.board.describe_reload(self._board_record)
         self._site.record(
             "reload",
-            who=self._request.who if self._request else "signal HUP",
+            who=self._who,
             why=self._request.why if self._request else "",
             outcome="complete" if outcome is Outcome.COMPLETE else "refused",
             release=self._board_record.release,
@@ -280,8 +282,11 @@ class Reloading:
 
     def _show_progress(self) -> None:
         if self._phase is Phase.REPLACING and self.mold is not None:
-            generation = self.mold.generation
-            new = [w for w in self._site.crew.members() if w.generation is generation and w.ready]
+            new = [
+                w
+                for w in self._site.crew.members()
+                if w.generation.number == self.mold.number and w.ready
+            ]
             self._show(f"{len(new)} of {self._site.num_workers} workers are new")
 
     def _show(self, phase: str) -> None:

@@ -11,13 +11,15 @@ import traceback
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from gunicorn.workers.sync import SyncWorker
+
 from deploy.cluster import backlog, probe, protocol, stacks
 from deploy.cluster.process_control import die_with_parent, wait_for_parent
 from deploy.state.layout import Leave
 from deploy.state.seat import Seat
 
 _PARENT_SECONDS = 5.0
-_OVERDUE_LOOK_SECONDS = 0.25
+_LOOK_SECONDS = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,11 +105,12 @@ class Heartbeat:
         self._overdue = False
 
     def notify(self) -> None:
-        """The worker's loop goes round."""
-        self._seat.beat()
+        """The worker's loop goes round: often, under load."""
         now = time.monotonic()
         if now >= self._next_look:
-            self._next_look = now + _OVERDUE_LOOK_SECONDS
+            self._next_look = now + _LOOK_SECONDS
+            self._seat.beat()
+            self._seat.publish()
             self._look(now)
 
     def last_update(self) -> float:
@@ -149,6 +152,7 @@ def equip(
     worker.tmp.close()
     worker.tmp = Heartbeat(worker, seat, board_fd)
     worker.max_requests = sys.maxsize
+    seat.at_once = isinstance(worker, SyncWorker)  # its loop waits for the request
     init_process, run = worker.init_process, worker.run
 
     def boot() -> None:
@@ -167,14 +171,27 @@ def equip(
         if assignment.slot == 0:
             report.verdict(probe.ask(worker.wsgi, assignment.probe))
             return
+        _settle(worker.cfg)
         seat.ready()
         report.ready()
-        run()
-        _leave(worker)
+        try:
+            run()
+            _leave(worker)
+        finally:
+            seat.publish()
 
     worker.init_process, worker.run = boot, serve
     if hasattr(worker, "set_accept_enabled"):
         _leave_before_finishing(worker)
+
+
+def _settle(cfg: Any) -> None:
+    """Makes plain attributes of the settings, which do not change any more.
+
+    Gunicorn looks up some twenty of them a request, each through Config.__getattr__, which is only
+    asked for what is no attribute.
+    """
+    vars(cfg).update({name: setting.get() for name, setting in cfg.settings.items()})
 
 
 def _leave_before_finishing(worker: Any) -> None:

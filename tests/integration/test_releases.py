@@ -82,6 +82,38 @@ def test_a_reload_brings_the_code_dependencies_and_interpreter_the_link_leads_to
         assert Path(f"/proc/{mold}/cwd").readlink() == two
 
 
+def test_a_relative_configuration_is_found_again_beside_another_directory(tmp_path: Path) -> None:
+    """Gunicorn changes to --chdir after it has read what is relative to where it was started."""
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "served.py").write_text(
+        "def app(environ, start):\n    start('200 OK', [])\n    return [b'ok']\n"
+    )
+    start = tmp_path / "start"
+    start.mkdir()
+    (start / "gunicorn.conf.py").write_text((ROOT / "gunicorn.conf.py").read_text())
+    (start / ".env").write_text("THREADS=2\n")
+    env = {"RUNTIME_DIRECTORY": "", "STATE_DIRECTORY": ""}
+    cluster = Cluster(
+        start, "--chdir", "../code", "served:app", config=Path("gunicorn.conf.py"), env=env
+    )
+    cluster.runtime = start / "var" / "run"
+    cluster.start()
+    try:
+        cluster.wait_log("[Master] All workers ready")
+        cluster.signal(signal.SIGHUP)
+        cluster.wait_log("[Master] Reload complete: 3/3")
+        assert "takes effect at the next start" not in cluster.log
+        os.kill(cluster.titled("mold gen 2")[0], signal.SIGKILL)
+        cluster.wait_log("is loaded (mold", times=2)
+        cluster.signal(signal.SIGUSR2)
+        cluster.wait_log("[Master] All workers ready", times=3)
+        os.kill(int((cluster.runtime / "gunicorn.pid.2").read_text()), signal.SIGTERM)
+        wait_until(lambda: not (cluster.runtime / "gunicorn.pid.2").exists(), what="its end")
+        assert cluster.get("/").status == 200
+    finally:
+        cluster.stop()
+
+
 def test_a_missing_interpreter_is_refused(releases: Releases) -> None:
     one, two = releases.make("one"), releases.make("two")
     (two / ".venv" / "bin" / "python").unlink()
