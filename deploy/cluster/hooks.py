@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -62,6 +63,9 @@ def on_starting(
     `directory` is where the command line was typed. `prepare` is a command of our own
     application's: it brings the database's schema up to date.
     """
+    # Gunicorn's handlers come after this hook: until then a HUP would end the process.
+    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU):
+        signal.signal(number, server.signal)
     lacking = promises.missing()
     if lacking or not process_control.become_subreaper():
         _run_as_stock(server, lacking)

@@ -11,8 +11,6 @@ import traceback
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from gunicorn.workers.sync import SyncWorker
-
 from deploy.cluster import backlog, probe, protocol, stacks
 from deploy.cluster.process_control import die_with_parent, wait_for_parent
 from deploy.state.layout import Leave
@@ -110,7 +108,6 @@ class Heartbeat:
         if now >= self._next_look:
             self._next_look = now + _LOOK_SECONDS
             self._seat.beat()
-            self._seat.publish()
             self._look(now)
 
     def last_update(self) -> float:
@@ -152,7 +149,6 @@ def equip(
     worker.tmp.close()
     worker.tmp = Heartbeat(worker, seat, board_fd)
     worker.max_requests = sys.maxsize
-    seat.at_once = isinstance(worker, SyncWorker)  # its loop waits for the request
     init_process, run = worker.init_process, worker.run
 
     def boot() -> None:
@@ -174,11 +170,8 @@ def equip(
         _settle(worker.cfg)
         seat.ready()
         report.ready()
-        try:
-            run()
-            _leave(worker)
-        finally:
-            seat.publish()
+        run()
+        _leave(worker)
 
     worker.init_process, worker.run = boot, serve
     if hasattr(worker, "set_accept_enabled"):

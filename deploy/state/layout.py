@@ -36,7 +36,7 @@ SLOT_SIZE = FAILED_BOOT + 8 + BOOT_TRACEBACK_BYTES
 # the begin of a request that takes too long (monotonic seconds), release, how it leaves
 # three cache lines, so that no two workers write into one
 ROW = struct.Struct("<II QQ dd QQ dd 64s Q 48x")
-PID, READY_AFTER, REQUESTS = 8, 32, 40  # the row's fields that change, beside the state
+PID, READY_AFTER, REQUESTS, BUSY = 8, 32, 40, 48  # the row's fields that change, beside the state
 HEARTBEAT, OVERDUE, LEAVE = 56, 64, 136
 LIFE = 32  # up to here a row tells one worker from the next: slot, pid, generation, started
 SIZE = HEADER_SIZE + SLOTS_MAX * SLOT_SIZE + ROWS * ROW.size

@@ -7,6 +7,7 @@ import threading
 import time
 
 from deploy.state.layout import (
+    BUSY,
     COUNTS,
     FLOAT,
     HEARTBEAT,
@@ -42,10 +43,6 @@ class Seat:
         self.generation = generation
         self.offset = offset
         self.born = time.monotonic() if born is None else born
-        # Whether each request is published by itself. A worker whose loop goes round while requests
-        # are in flight does it there: with threads, each µs of a hook costs ten in waiting for the
-        # interpreter's lock.
-        self.at_once = True
         self._memory = memory
         self._lock = threading.Lock()  # gthread answers requests on several threads
         self._requests = 0
@@ -114,27 +111,22 @@ class Seat:
 
     def begin_request(self) -> None:
         """A request came in."""
-        self._begun[threading.get_ident()] = time.monotonic()
-        if self.at_once:
-            self.publish()
+        with self._lock:
+            self._begun[threading.get_ident()] = time.monotonic()
+            UNSIGNED.pack_into(self._memory, self.offset + BUSY, len(self._begun))
 
     def end_request(self) -> None:
         """A request was answered, or its client is gone."""
-        self._begun.pop(threading.get_ident(), None)
         with self._lock:
+            self._begun.pop(threading.get_ident(), None)
             self._requests += 1
-        if self.at_once:
-            self.publish()
-
-    def publish(self) -> None:
-        """Writes how many requests were answered and how many are in flight."""
-        with self._lock:
             counts = self._requests, len(self._begun)
             COUNTS.pack_into(self._memory, self.offset + REQUESTS, *counts)
 
     def oldest_request(self) -> float | None:
         """When the oldest request in flight began; None when there is none."""
-        return min(list(self._begun.values()), default=None)
+        with self._lock:
+            return min(self._begun.values(), default=None)
 
     def mark_overdue(self, since: float) -> None:
         """A request takes too long, since then; 0 takes it back."""

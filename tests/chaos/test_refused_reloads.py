@@ -17,6 +17,7 @@ PROBED = '    if path == "/health/ready":\n        '
 UNREADY = release("two").replace(
     "    body", PROBED + 'start_response("500 Oh", []); return [b"no disk"]\n    body', 1
 )
+HANGING = release("two").replace("    body", PROBED + "time.sleep(99)\n    body", 1)
 RAISING = release("two").replace("    body", PROBED + 'raise ValueError("no disk")\n    body', 1)
 NO_SECOND_WORKER = """
 def post_worker_init(worker):
@@ -51,6 +52,7 @@ REFUSALS: dict[str, tuple[Callable[[Stage], None], str]] = {
     "hung import": (write("import time; time.sleep(99)"), "not loaded within READY_TIMEOUT (2 s)"),
     "readiness 500": (write(UNREADY), "GET /health/ready answered 500 Oh: no disk"),
     "readiness error": (write(RAISING), "GET /health/ready raised ValueError: no disk"),
+    "hung readiness": (write(HANGING), "not ready within READY_TIMEOUT (2 s)"),
     "configuration syntax": (configure("workers = = 3"), "SyntaxError"),
     "configuration value": (configure(CONFIG + "\nworkers = 'many'\n"), "ValueError"),
     "preload_app": (configure(CONFIG + "\npreload_app = True\n"), "use CLUSTER_PRELOAD=mold"),

@@ -27,6 +27,27 @@ def test_a_setting_that_breaks_a_promise_is_refused_with_what_to_use_instead(
     assert list(cluster.runtime.iterdir()) == []
 
 
+def test_a_release_that_hangs_at_the_first_start_ends_it_with_the_stack(tmp_path: Path) -> None:
+    (tmp_path / "hanging.py").write_text("import time\ntime.sleep(99)  # here\n")
+    env = {"READY_TIMEOUT": "1"}
+    cluster = Cluster(tmp_path / "c", "--chdir", str(tmp_path), "hanging:app", env=env)
+    cluster.start()
+    assert cluster.wait_exit() == 3
+    assert "the release is not loaded within READY_TIMEOUT (1 s)" in cluster.log
+    assert 'hanging.py", line 2 in <module>' in cluster.log
+
+
+def test_a_hup_before_the_first_worker_is_remembered(tmp_path: Path) -> None:
+    config = tmp_path / "gunicorn.conf.py"
+    config.write_text(
+        (ROOT / "gunicorn.conf.py").read_text() + "\nimport signal\nours = on_starting\n"
+        "def on_starting(server):\n    ours(server)\n    os.kill(os.getpid(), signal.SIGHUP)\n"
+    )
+    with Cluster(tmp_path / "c", app="plain:app", config=config) as cluster:
+        cluster.wait_log("[Master] Reload complete: 3/3")
+        assert cluster.get("/").status == 200
+
+
 def test_an_unknown_gunicorn_is_said_loudly_and_serves_as_stock(tmp_path: Path) -> None:
     config = tmp_path / "gunicorn.conf.py"
     config.write_text(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from loadtests.drops import Load
 from tests.cluster import ROOT, Cluster
 from tests.wait import wait_until
 
@@ -118,7 +119,7 @@ def test_a_missing_interpreter_is_refused(releases: Releases) -> None:
     one, two = releases.make("one"), releases.make("two")
     (two / ".venv" / "bin" / "python").unlink()
     releases.point(one)
-    with releases.cluster() as cluster:
+    with releases.cluster() as cluster, Load(f"http://127.0.0.1:{cluster.port}/"):
         before = cluster.pids()
         releases.point(two)
         done = cluster.reload()
