@@ -9,7 +9,6 @@ nothing is waited for and no signal has to wait.
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import select
 import signal
@@ -21,7 +20,7 @@ from gunicorn import sock
 from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
 
-from deploy.cluster import capacity, cgroup, launch, runtime_files, slots
+from deploy.cluster import launch, slots
 from deploy.cluster.crew import Crew
 from deploy.cluster.desired_state import DesiredState
 from deploy.cluster.good_mold import GoodMold
@@ -29,6 +28,7 @@ from deploy.cluster.health import Health
 from deploy.cluster.limits import Limits
 from deploy.cluster.mold_handle import MoldHandle
 from deploy.cluster.reloading import Ended, Reloading
+from deploy.cluster.runtime_files import RuntimeFiles
 from deploy.cluster.settings import Settings
 from deploy.cluster.worker_handle import WorkerHandle
 from deploy.state import ledger, request
@@ -44,7 +44,6 @@ _QUICK_STOP_SECONDS = 1.0
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 # Workers that all crash wait for a fix: what is on disk is tried so often.
 _RECOVERY_SECONDS = 15.0
-_FILES_SECONDS = 1.0
 
 
 def install(server: Arbiter, settings: Settings, directory: str) -> RollingArbiter:
@@ -87,7 +86,6 @@ class RollingArbiter(Arbiter):
         self._reloading: Reloading | None = None
         self._asked: Request | bool = False  # a HUP whose reload is still to begin
         self._recovery_after = 0.0
-        self._files_after = 0.0
         self._complete = False  # all workers were ready since the last change of their number
         self._stopping = False
         self._ledger_failed = False
@@ -99,6 +97,7 @@ class RollingArbiter(Arbiter):
         path = settings.runtime_directory / "scoreboard"
         self._num_workers = self.wanted(settings.mode, self.cfg.workers)
         self.board = Scoreboard.create(path, self._description())
+        self._files = RuntimeFiles(self.board, self.pid, self.log)
         self.crew = Crew(self.WORKERS, board=self.board, log=self.log, record=self.record)
         self._good = GoodMold(board=self.board, log=self.log, record=self.record)
         self._health = Health(self.board, self.log)
@@ -163,7 +162,7 @@ class RollingArbiter(Arbiter):
         """One turn: hears what has happened, and does the next step of everything under way."""
         now = time.monotonic()
         self._take_over_desired()
-        self._restore_files(now)
+        self._files.keep(now, self.pidfile)
         for mold in self._molds():
             mold.observe(now)
         self._keep_mold(now)
@@ -230,37 +229,54 @@ class RollingArbiter(Arbiter):
         """
         self._stopping = True
         self._abandon_molds()
-        for worker in self.crew.members():
-            if not self.systemd and self.reexec_pid == self.master_pid == 0:
+        alone = self.reexec_pid == self.master_pid == 0 and not self.systemd
+        if alone:  # nobody else accepts at our listeners
+            for worker in self.crew.members():
                 worker.seat.leaves(Leave.LAST)
-        sock.close_sockets(self.LISTENERS, self._owns_socket_files())
+        sock.close_sockets(self.LISTENERS, alone)
         self.LISTENERS = []
-        if self.dirty_arbiter_pid:
-            self.kill_dirty_arbiter(signal.SIGTERM if graceful else signal.SIGQUIT)
-        for worker in self.crew.all():
-            self.crew.signal(worker, signal.SIGTERM if graceful else signal.SIGQUIT)
-        deadline = math.inf if graceful else time.monotonic() + _QUICK_STOP_SECONDS
+        self._tell_to_leave(graceful)
+        deadline = self._last_leave(graceful)
         while self.crew.all() or self.dirty_arbiter_pid or self._gone:
-            now = time.monotonic()
-            for number in self.wait_for_signals(_BUSY_SECONDS):
-                if number in _STOP_SIGNALS and graceful:
-                    self.log.info("[Master] Asked again: stopping at once")
-                    graceful, deadline = False, now + _QUICK_STOP_SECONDS
-                    for worker in self.crew.all():
-                        self.crew.signal(worker, signal.SIGQUIT)
-            self.handle_chld()
-            self.crew.observe(self.num_workers)
-            self.crew.press(now)
-            self._gone = [mold for mold in self._gone if mold.alive]
-            for mold in self._gone:
-                mold.observe(now)
-            if now >= deadline:
+            again = any(n in _STOP_SIGNALS for n in self.wait_for_signals(_BUSY_SECONDS))
+            if again and graceful:
+                self.log.info("[Master] Asked again: stopping at once")
+                graceful = False
+                self._tell_to_leave(graceful)
+                deadline = self._last_leave(graceful)
+            self._watch_them_leave()
+            if time.monotonic() >= deadline:
                 break
         for worker in self.crew.all():
             self.crew.signal(worker, signal.SIGKILL)
         for mold in self._gone:
             mold.give_up("stopped")
-        self._reap_the_killed()
+        deadline = time.monotonic() + _QUICK_STOP_SECONDS
+        while (self.crew.all() or self._gone) and time.monotonic() < deadline:
+            self.wait_for_signals(_BUSY_SECONDS)
+            self._watch_them_leave()
+
+    def _tell_to_leave(self, graceful: bool) -> None:
+        number = signal.SIGTERM if graceful else signal.SIGQUIT
+        if self.dirty_arbiter_pid:
+            self.kill_dirty_arbiter(number)
+        for worker in self.crew.all():
+            self.crew.signal(worker, number)
+
+    def _last_leave(self, graceful: bool) -> float:
+        """When the last worker is to be gone (monotonic)."""
+        now = time.monotonic()
+        latest = max((worker.leave_by for worker in self.crew.all()), default=now)
+        return (latest if graceful else now) + _QUICK_STOP_SECONDS
+
+    def _watch_them_leave(self) -> None:
+        now = time.monotonic()
+        self.handle_chld()
+        self.crew.observe(self.num_workers)
+        self.crew.press(now)
+        for mold in self._gone:
+            mold.observe(now)
+        self._gone = [mold for mold in self._gone if mold.alive]
 
     # --- the molds
 
@@ -394,7 +410,10 @@ class RollingArbiter(Arbiter):
         worker = self.WORKERS.get(pid)
         oom = self.limits.oom_killed()
         if self.crew.bury(pid, status, stopping=self._stopping, oom=oom):
-            self.cfg.child_exit(self, worker)
+            try:
+                self.cfg.child_exit(self, worker)
+            except Exception:  # a hook of the application's must not stop the server
+                self.log.exception("The hook child_exit failed")
         else:
             self.log.debug("Reaped unknown child process (pid:%s)", pid)
 
@@ -424,13 +443,7 @@ class RollingArbiter(Arbiter):
 
     def wanted(self, mode: str, configured: int) -> int:
         """How many workers there are to be: what an operator asked for wins."""
-        if mode == "fork":
-            return 1
-        if self._desired.workers is None:
-            return configured
-        limits = cgroup.ControlGroup().limits()
-        cpus = capacity.available_cpus(limits.affinity, limits.quota)
-        return capacity.worker_count(self._desired.workers, cpus)
+        return self._desired.wanted(mode, configured)
 
     def _take_over_desired(self) -> None:
         if self._desired.changed():
@@ -447,32 +460,6 @@ class RollingArbiter(Arbiter):
         if wanted != before:
             self.num_workers = wanted  # its hook says so and describes it on the board
             self.record("scale", who=who, before=before, workers=wanted, outcome="taken over")
-
-    def _restore_files(self, now: float) -> None:
-        if now < self._files_after:
-            return
-        self._files_after = now + _FILES_SECONDS
-        try:
-            if runtime_files.restore(self.board, self.pidfile, self.pid):
-                directory = self.settings.runtime_directory
-                self.log.warning("[Master] Files in %s were deleted: restored", directory)
-        except (OSError, RuntimeError) as error:
-            self.log.error("[Master] The runtime directory cannot be restored: %s", error)
-
-    # --- the end
-
-    def _owns_socket_files(self) -> bool:
-        return bool(
-            self.reexec_pid == self.master_pid == 0 and not self.systemd and not self.cfg.reuse_port
-        )
-
-    def _reap_the_killed(self) -> None:
-        deadline = time.monotonic() + _QUICK_STOP_SECONDS
-        while (self.crew.all() or self._gone) and time.monotonic() < deadline:
-            self.reap_workers()
-            self._gone = [mold for mold in self._gone if mold.alive]
-            self.crew.observe(self.num_workers)
-            self.wait_for_signals(_BUSY_SECONDS)
 
     def _description(self) -> Master:
         return Master(

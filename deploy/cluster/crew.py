@@ -76,7 +76,9 @@ class Crew:
 
     def looping(self, wanted: int) -> bool:
         """Whether every slot is in a crash loop: no worker of this release stays up."""
-        return all(self._histories.get(slot, History()).exhausted for slot in range(1, wanted + 1))
+        return wanted > 0 and all(
+            self._histories.get(slot, History()).exhausted for slot in range(1, wanted + 1)
+        )
 
     def forgive(self) -> None:
         """A new release: what the former one's workers died of counts no more."""
@@ -207,17 +209,18 @@ class Crew:
         """Holds every worker to its deadlines."""
         for worker in self.all():
             timeout = worker.generation.settings.ready_timeout
-            if worker.leaving:
+            late = not worker.ready and worker.uptime > timeout
+            if late and not worker.leaving:
+                worker.failure = f"not ready within READY_TIMEOUT ({timeout} s)"
+            if late and not worker.pid:
+                worker.mold.give_up(f"it did not fork {worker.name} within {timeout} s")
+                worker.close()
+            elif worker.leaving:
                 if now >= worker.leave_by and worker.pid:
                     self.signal(worker, signal.SIGKILL)
                     worker.leave_by = now + 1.0
-            elif not worker.ready and worker.uptime > timeout:
-                worker.failure = f"not ready within READY_TIMEOUT ({timeout} s)"
-                if worker.pid:
-                    self._abort(worker)
-                else:
-                    worker.mold.give_up(f"it did not fork {worker.name} within {timeout} s")
-                    worker.close()
+            elif late:
+                self._abort(worker)
             elif worker.ready and not worker.retiring:
                 self._watch(worker, now)
 

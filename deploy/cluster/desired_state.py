@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from deploy.cluster.capacity import available_cpus, worker_count
+from deploy.cluster.cgroup import ControlGroup
 from deploy.state import desired
 from deploy.state.desired import Desired, DesiredError
 from deploy.state.layout import SLOTS_MAX
@@ -26,6 +28,15 @@ class DesiredState:
     def workers(self) -> int | str | None:
         """The number asked for, or "max"; None when nobody has asked."""
         return self._desired.workers
+
+    def wanted(self, mode: str, configured: int) -> int:
+        """How many workers there are to be: what was asked for, else what is configured."""
+        if mode == "fork":
+            return 1
+        if self.workers is None:
+            return configured
+        limits = ControlGroup().limits()
+        return worker_count(self.workers, available_cpus(limits.affinity, limits.quota))
 
     @property
     def by(self) -> str:
