@@ -27,14 +27,14 @@ from deploy.cluster.good_mold import GoodMold
 from deploy.cluster.health import Health
 from deploy.cluster.limits import Limits
 from deploy.cluster.mold_handle import MoldHandle
-from deploy.cluster.reloading import Ended, Reloading
+from deploy.cluster.reload_queue import ReloadQueue
+from deploy.cluster.reloading import Ended
 from deploy.cluster.runtime_files import RuntimeFiles
 from deploy.cluster.settings import Settings
 from deploy.cluster.worker_handle import WorkerHandle
 from deploy.state import ledger, request
 from deploy.state.layout import Leave
 from deploy.state.process import start_ticks
-from deploy.state.request import Request
 from deploy.state.scoreboard import Master, Scoreboard
 
 # How long the loop sleeps at most, and while something is under way that has a deadline.
@@ -42,8 +42,6 @@ _IDLE_SECONDS, _BUSY_SECONDS = 1.0, 0.05
 # A quick stop gives workers so long before it kills them.
 _QUICK_STOP_SECONDS = 1.0
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
-# Workers that all crash wait for a fix: what is on disk is tried so often.
-_RECOVERY_SECONDS = 15.0
 
 
 def install(server: Arbiter, settings: Settings, directory: str) -> RollingArbiter:
@@ -77,15 +75,11 @@ class RollingArbiter(Arbiter):
         """Takes over from Gunicorn's arbiter: what `__init__` would set up."""
         self.settings = settings
         self.release = settings.release
-        self.generation = 1
-        self.reloads = 0
         # What molds start with: as the master itself, before its own configuration added to it.
         self.environ: dict[str, str] = dict(self.cfg.env_orig)
         self._started = time.time()
         self._gone: list[MoldHandle] = []  # molds that are about to end
-        self._reloading: Reloading | None = None
-        self._asked: Request | bool = False  # a HUP whose reload is still to begin
-        self._recovery_after = 0.0
+        self._reloads = ReloadQueue(self)
         self._complete = False  # all workers were ready since the last change of their number
         self._stopping = False
         self._ledger_failed = False
@@ -141,7 +135,7 @@ class RollingArbiter(Arbiter):
 
     def wait_for_signals(self, timeout: float = _IDLE_SECONDS) -> list[int]:
         """Wakes up for what molds and workers say, too."""
-        restless = self._reloading or self._gone or self._health.pending or self.crew.restless
+        restless = self._reloads.current or self._gone or self._health.pending or self.crew.restless
         if restless or not self._good.ready:
             timeout = min(timeout, _BUSY_SECONDS)
         poll = select.poll()
@@ -177,11 +171,8 @@ class RollingArbiter(Arbiter):
         """A worker that hangs is replaced first (`Crew.press`)."""
 
     def reload(self) -> None:
-        """A HUP: the reload begins with the next turn, or after the one under way.
-
-        Several become one; of the requests that came with them the last one counts.
-        """
-        self._asked = request.take(self.settings.runtime_directory) or self._asked or True
+        """A HUP: the reload begins with the next turn, or after the one under way."""
+        self._reloads.ask(request.take(self.settings.runtime_directory))
 
     def handle_hup(self) -> None:
         """Notes it; the dirty arbiter's own reload is as in Gunicorn."""
@@ -281,8 +272,8 @@ class RollingArbiter(Arbiter):
     # --- the molds
 
     def _molds(self) -> list[MoldHandle]:
-        candidate = self._reloading.mold if self._reloading else None
-        return [mold for mold in (self._good.handle, candidate, *self._gone) if mold is not None]
+        molds = (self._good.handle, self._reloads.candidate, *self._gone)
+        return [mold for mold in molds if mold is not None]
 
     def _keep_mold(self, now: float) -> None:
         self._gone = [mold for mold in self._gone if mold.alive]
@@ -296,47 +287,23 @@ class RollingArbiter(Arbiter):
         )
 
     def _abandon_molds(self) -> None:
-        if self._reloading is not None:
-            self._reloading.abandon()
-        for mold in self._molds():
-            if mold.alive and mold not in self._gone:
-                mold.discard()
-                self._gone.append(mold)
-        self._reloading = self._good.handle = None
+        candidate, good = self._reloads.candidate, self._good.handle
+        self._reloads.abandon()
+        self._good.handle = None
+        if good is not None:
+            good.discard()
+        self._gone += [mold for mold in (candidate, good) if mold is not None and mold.alive]
 
     # --- the reload
 
     def _step_reload(self, now: float) -> None:
-        if self._reloading is None and self._asked and self.crew.served:
-            asked = self._asked if isinstance(self._asked, Request) else None
-            self._begin_reload(asked, asked.who if asked else "signal HUP")
-        if self._reloading is not None:
-            mold = self._reloading.mold
-            ended = self._reloading.step(now)
-            if ended is not None:
-                self._reloading = None
-                if mold is not None and mold is not self._good.handle and mold.alive:
-                    self._gone.append(mold)
-                self._say_outcome(ended)
-        elif now >= self._recovery_after and self.crew.looping(self.num_workers):
-            self._recovery_after = now + _RECOVERY_SECONDS
-            self.log.error("[Master] No worker stays up: trying what is on disk by now")
-            self._begin_reload(None, "crash loop")
-
-    def _begin_reload(self, asked: Request | None, who: str) -> None:
-        self._asked = False
-        self.generation += 1
-        self.reloads += 1
-        self.crew.failures.clear()
-        self.log.info("[Master] Reload begins", extra={"event": "reload.begins"})
-        self._reloading = Reloading(
-            self,
-            self._launch(),
-            number=self.reloads,
-            generation=self.generation,
-            request=asked,
-            who=who,
-        )
+        candidate = self._reloads.candidate
+        ended = self._reloads.step(now, launch=self._launch)
+        if ended is None:
+            return
+        if not ended.complete and candidate is not None and candidate.alive:
+            self._gone.append(candidate)
+        self._say_outcome(ended)
 
     def adopt_generation(self, mold: MoldHandle, listeners: list[Any], cfg: Any) -> None:
         """The candidate has become the good mold; the master follows its configuration."""
@@ -384,7 +351,7 @@ class RollingArbiter(Arbiter):
     # --- the workers
 
     def _fill_slots(self, now: float) -> None:
-        reloading = self._reloading
+        reloading = self._reloads.current
         candidate = reloading.mold if reloading and reloading.spawning else None
         mold = candidate or self._good.handle
         listeners = reloading.listeners if candidate and reloading else self.LISTENERS
@@ -431,7 +398,7 @@ class RollingArbiter(Arbiter):
                 self._complete = True
                 self.log.info("[Master] All workers ready", extra={"event": "master.ready"})
             mold = self._good.handle
-            if mold is not None and mold.generation is not None and self._reloading is None:
+            if mold is not None and mold.generation is not None and self._reloads.current is None:
                 path = mold.generation.settings.ready_path
                 self._health.step(
                     now,
@@ -468,7 +435,7 @@ class RollingArbiter(Arbiter):
             started=self._started,
             mode=self.settings.mode,
             wanted=self.num_workers,
-            generation=self.generation,
+            generation=self._reloads.generation,
             release=self.release,
             app_name=self.settings.app_name,
             address=", ".join(self.cfg.settings["bind"].get()),
