@@ -22,7 +22,7 @@ from tests.wait import wait_until
 APPS = Path(__file__).parent / "apps"
 _LOGGED = ("--access-logfile", "/dev/null")
 _IN_MEMORY = ("--worker-tmp-dir", "/dev/shm")  # noqa: S108 - as gunicorn.conf.py has it
-ROUNDS, SECONDS, CONNECTIONS = 15, 2, 16
+ROUNDS, SECONDS, CONNECTIONS = 9, 2, 16
 # Name: worker class, threads, whether requests are logged.
 KINDS = {
     "gthread": ("gthread", 4, True),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.state.process import start_ticks
 from loadtests.drops import Load
 from tests.chaos.stage import KINDS, Kind, Stage, release
 from tests.cluster import Cluster
@@ -184,7 +184,9 @@ def test_workers_of_a_killed_master_finish_and_free_the_port(tmp_path: Path, kin
             wait_until(lambda: not accepts(stage), what="the port to be free", seconds=2)
         assert long.answer() == "HTTP/1.1 200 OK"
         wait_until(lambda: not accepts(stage), what="the port to be free", seconds=2)
-        wait_until(lambda: not any(runs(pid) for pid in below), what="mold and workers to end")
+        wait_until(
+            lambda: not any(start_ticks(pid) for pid in below), what="mold and workers to end"
+        )
 
 
 def accepts(stage: Stage) -> bool:
@@ -193,13 +195,6 @@ def accepts(stage: Stage) -> bool:
     except OSError:
         return False
     return True
-
-
-def runs(pid: int) -> bool:
-    done = subprocess.run(
-        ["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False
-    )
-    return bool(done.stdout.strip()) and not done.stdout.startswith("Z")
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
