@@ -15,6 +15,8 @@ from deploy.ops.errors import OperationError
 from deploy.ops.terminal import console, local_time, printable
 from deploy.state import ledger
 
+# In columns of their own, or only of use to a program.
+_ELSEWHERE = ("at", "event", "outcome", "who", "why", "request", "traceback")
 _COLUMNS = ("when", "event", "outcome", "who", "detail")
 _FACT_LETTERS = 80  # a longer fact, as a traceback, is for --json
 
@@ -82,7 +84,7 @@ def _detail(event: Mapping[str, Any]) -> str:
     facts = [printable(str(event["why"]))] if event.get("why") else []
     for name, value in event.items():
         shown = value if isinstance(value, str) else json.dumps(value)
-        if name not in ("at", "event", "outcome", "who", "why") and shown not in ("", "null"):
+        if name not in _ELSEWHERE and shown not in ("", "null"):
             cut = shown if len(shown) <= _FACT_LETTERS else f"{shown[:_FACT_LETTERS]}…"
             facts.append(f"{name}={printable(cut)}")
     return " ".join(facts)
