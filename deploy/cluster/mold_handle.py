@@ -104,9 +104,8 @@ class MoldHandle:
         while self.fileno() >= 0:
             try:
                 received = protocol.receive(self._control)
-                if received is None:  # it ends, or it has closed what it must not
-                    self._control.close()
-                    self._dying_at = self._dying_at or now + _HANG_UP_SECONDS
+                if received is None:
+                    self._hang_up()
                     break
                 self._take(received[0])
             except BlockingIOError:
@@ -188,6 +187,11 @@ class MoldHandle:
             self.state = MoldState.FAILED
             self.failure = why
 
+    def _hang_up(self) -> None:
+        """It ends, and its status will say why; or it has closed what it must not."""
+        self._control.close()
+        self._dying_at = self._dying_at or time.monotonic() + _HANG_UP_SECONDS
+
     def _press(self, now: float) -> None:
         if not self.alive:
             return
@@ -206,5 +210,7 @@ class MoldHandle:
     def _send(self, message: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
         try:
             protocol.send(self._control, message, descriptors)
+        except (BrokenPipeError, ConnectionResetError):
+            self._hang_up()
         except OSError as error:
             self.give_up(f"the mold does not listen ({error.strerror})")
