@@ -67,7 +67,8 @@ def test_a_crash_loop_backs_off_while_the_others_serve_and_ends_with_its_cause(
             for line in cluster.lines(r"died \(exit code 9\)")
         ]
         pauses = [(b - a).total_seconds() for a, b in itertools.pairwise(times)]
-        assert all(later > sooner * 1.1 for sooner, later in itertools.pairwise(pauses))
+        # 100 ms × 1.5ⁿ, seen through boots and a loop of 50 ms: over three steps that is × 3.4.
+        assert pauses[-1] > 2 * pauses[-4], pauses
         after = cluster.pids()
         assert (after["worker-1"], after["worker-3"]) == (before["worker-1"], before["worker-3"])
 
