@@ -21,6 +21,8 @@ _TO_LEAVE = (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT)
 _FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGQUIT, signal.SIGINT, signal.SIGHUP}
 # Gunicorn's worker ends its own drain at GRACEFUL_TIMEOUT; the master's kill comes after that.
 _DRAIN_SLACK_SECONDS = 0.5
+# How often wear is looked at; the master's loop may go round much more often.
+_WEAR_SECONDS = 1.0
 # A worker that was aborted gets so long to write where it is.
 _ABORT_SECONDS = 1.0
 # Each request for a fork carries descriptors, of which the kernel lets only so many be in flight.
@@ -45,6 +47,7 @@ class Crew:
         self._log = log
         self._record = record
         self._age = 0
+        self._next_wear = 0.0  # monotonic
         self._histories: dict[int, History] = {}
         self._held: dict[int, float] = {}  # slot: monotonic; no new worker before
         self._died: set[int] = set()  # slots whose next worker replaces one that died or was worn
@@ -153,13 +156,13 @@ class Crew:
             self._forget(worker, "its mold could not fork it", Death.UNBORN)
         if not self._unborn:
             self._lost.clear()
-        news = [w for w in self._running.values() if not w.announced and w.says_ready and w.slot]
+        news = [w for w in self._running.values() if not w.ready and w.says_ready and w.slot]
         for worker in sorted(news, key=lambda worker: worker.seat.ready_after_ms):
             self._died.discard(worker.slot)
             self._announce(worker, wanted)
 
     def _announce(self, worker: WorkerHandle, wanted: int) -> None:
-        worker.announced = self.served = True
+        worker.ready = self.served = True
         worker.close()
         same = [w for w in self.members() if w.generation.number == worker.generation.number]
         ready = slots.ready_slots(same, wanted)
@@ -223,6 +226,8 @@ class Crew:
                 self._abort(worker)
             elif worker.ready and not worker.retiring:
                 self._watch(worker, now)
+        if now >= self._next_wear:
+            self._next_wear = now + _WEAR_SECONDS
 
     def _watch(self, worker: WorkerHandle, now: float) -> None:
         if worker.hangs(now):
@@ -234,7 +239,7 @@ class Crew:
             self.retire(worker, "timeout")
         elif worker.seat.overdue:
             self.retire(worker, "request timeout")
-        elif why := worker.wear():
+        elif now >= self._next_wear and (why := worker.wear()):
             self.retire(worker, why)
 
     def _abort(self, worker: WorkerHandle) -> None:

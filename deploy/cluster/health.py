@@ -68,8 +68,7 @@ class Health:
             self._name(canary.failure, timeout, late=late)
 
     def _pass(self) -> None:
-        self._known = True
-        self._board.fail("")
+        self.passed()
         if self._said:
             self._log.info("[Master] The readiness probe passes", extra={"event": "probe.passed"})
 

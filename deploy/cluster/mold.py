@@ -29,7 +29,14 @@ from setproctitle import setproctitle
 
 from deploy.cluster import process_control, promises, protocol, settings
 from deploy.cluster.fork_safety import OpenFiles, unsafe
-from deploy.cluster.worker import Assignment, BootReport, equip, traceback_of
+from deploy.cluster.worker import (
+    Assignment,
+    BootReport,
+    equip,
+    exit_code_of,
+    reason_of,
+    traceback_of,
+)
 from deploy.state.scoreboard import Scoreboard
 
 # The kit's folder comes last in the path: what the release has installed wins. A release whose kit
@@ -128,8 +135,8 @@ class MoldArbiter(Arbiter):
         try:
             pid = self.spawn_worker()
         except SystemExit as exiting:  # only ever in the worker, at its end
-            code = getattr(exiting.__context__, "exit_code", None)
-            if isinstance(code, int):
+            code = exit_code_of(exiting.__context__)
+            if code is not None:
                 sys.exit(code)
             raise
         report.started(pid)
@@ -271,13 +278,10 @@ def _listener(fd: int, cfg: Any, log: Any) -> Any:
 
 
 def _facts_of(error: Exception) -> protocol.Message:
-    code = getattr(error, "exit_code", None)
-    explained = isinstance(code, int)
-    reason = str(error) if explained else f"{type(error).__name__}: {error}"
     return {
-        "reason": (reason.strip().splitlines() or [""])[0][:500],
+        "reason": reason_of(error),
         "traceback": traceback_of(error),
-        "exit_code": code if explained else None,
+        "exit_code": exit_code_of(error),
     }
 
 

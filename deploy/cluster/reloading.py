@@ -160,7 +160,7 @@ class Reloading:
             self._refusal = str(error)
             return
         self._board_record = replace(self._board_record, release=mold.generation.release)
-        self._show(f"release {mold.generation.release} is loaded")
+        self._show(f"release {mold.generation.release} loads")
         mold.load()
 
     def _observe(self, now: float) -> Observed:

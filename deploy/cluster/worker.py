@@ -60,10 +60,7 @@ class BootReport:
 
     def failed(self, error: BaseException) -> None:
         """The worker could not boot."""
-        reason = f"{type(error).__name__}: {error}".strip().splitlines()[0][:500]
-        if isinstance(getattr(error, "exit_code", None), int):
-            reason = str(error)
-        self._finish({"failed": reason, "traceback": traceback_of(error)})
+        self._finish({"failed": reason_of(error), "traceback": traceback_of(error)})
 
     def verdict(self, verdict: probe.Verdict) -> None:
         """The canary's answer to the probe."""
@@ -80,9 +77,22 @@ class BootReport:
             os.write(self._fd, json.dumps(message).encode() + b"\n")
 
 
+def exit_code_of(error: BaseException | None) -> int | None:
+    """The exit code that an error carries, as those do that explain themselves in one line."""
+    code = getattr(error, "exit_code", None)
+    return code if isinstance(code, int) else None
+
+
+def reason_of(error: BaseException) -> str:
+    """One line that says what went wrong."""
+    named = f"{type(error).__name__}: {error}"
+    text = named if exit_code_of(error) is None else str(error)
+    return (text.strip().splitlines() or [named])[0][:500]
+
+
 def traceback_of(error: BaseException) -> str:
     """The traceback to show; empty for an error that carries an exit code and explains itself."""
-    if isinstance(getattr(error, "exit_code", None), int):
+    if exit_code_of(error) is not None:
         return ""
     return protocol.shortened("".join(traceback.format_exception(error)))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from deploy.cluster import protocol
 from deploy.cluster.wear import Limits, worn
@@ -43,7 +43,7 @@ class WorkerHandle:
         self.leaving = False
         self.leave_by = 0.0  # monotonic; killed then
         self.aborted = False
-        self.announced = False  # its readiness was logged
+        self.ready = False  # it accepts; also of one that drains, which then is `leaving`
         self.passed = False  # a canary's verdict
         self.failure = ""  # why it could not boot, or the canary's failing check
         self.traceback = ""
@@ -62,16 +62,6 @@ class WorkerHandle:
     def name(self) -> str:
         """As in logs, headers and commands."""
         return self.seat.name
-
-    @property
-    def ready(self) -> bool:
-        """It has said so; also of one that drains, which then is `leaving`."""
-        return self.announced
-
-    @property
-    def cfg(self) -> Any:
-        """Hooks may look for it, as on Gunicorn's worker."""
-        return self.generation.config
 
     @property
     def report(self) -> int:

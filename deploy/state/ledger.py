@@ -16,6 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from deploy.state.ownership import give_to_owner
+
 FILE, FORMER = "ledger.jsonl", "ledger.1.jsonl"
 BYTES_MAX = 5_000_000
 
@@ -54,16 +56,10 @@ def read(state_directory: Path, *, limit: int | None) -> list[dict[str, Any]]:
 def _opened(path: Path) -> Iterator[int]:
     fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
     try:
-        _give_to_owner(fd, path.parent)
+        give_to_owner(fd, path.parent)
         yield fd
     finally:
         os.close(fd)
-
-
-def _give_to_owner(fd: int, directory: Path) -> None:
-    # What root's command creates, the service, under its own user, must be able to write.
-    if os.geteuid() == 0 and os.fstat(fd).st_uid != (owner := directory.stat()).st_uid:
-        os.fchown(fd, owner.st_uid, owner.st_gid)
 
 
 def _write(fd: int, line: bytes) -> None:

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
+from deploy.state.ownership import give_to_owner
+
 FILE = "operation.lock"
 
 
@@ -29,7 +31,7 @@ def operation(state_directory: Path, name: str) -> Iterator[None]:
     # Python's descriptors are closed on exec, so no process that is started inherits the lock.
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
     try:
-        _give_to_owner(fd, state_directory)
+        give_to_owner(fd, state_directory)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -42,12 +44,6 @@ def operation(state_directory: Path, name: str) -> Iterator[None]:
             fcntl.flock(fd, fcntl.LOCK_UN)  # also when a forked child has the descriptor
     finally:
         os.close(fd)
-
-
-def _give_to_owner(fd: int, directory: Path) -> None:
-    # What root's command creates, the service, under its own user, must be able to lock.
-    if os.geteuid() == 0 and os.fstat(fd).st_uid != (owner := directory.stat()).st_uid:
-        os.fchown(fd, owner.st_uid, owner.st_gid)
 
 
 def _write(fd: int, holder: dict[str, object]) -> None:
