@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, ParamSpec
 import gunicorn
 from setproctitle import setproctitle
 
-from deploy.cluster import arbiter, listen, process_control, promises, stacks
+from deploy.cluster import arbiter, drain, listen, process_control, promises, stacks
 from deploy.cluster.embedded import EmbeddedDatabase
 from deploy.cluster.settings import OWN_APPLICATION, SettingsError
 
@@ -171,6 +171,7 @@ def post_fork(server: MoldArbiter, worker: SeatedWorker) -> None:
         "WORKER_ID": worker.seat.name,
         "WORKER_SLOT": str(worker.slot),
         "CLUSTER_WORKERS": str(server.num_workers),
+        drain.VARIABLE: str(worker.drain_notice.open()),
     }
     release = worker.cfg.env.get("RELEASE")
     setproctitle(f"gunicorn: {worker.seat.name} gen {worker.generation} release {release}")

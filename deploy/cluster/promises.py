@@ -27,7 +27,7 @@ _NEEDED = {
         *("spawn_worker", "reload", "stop", "halt", "reexec", "setup", "handle_chld"),
         *("kill_dirty_arbiter", "handle_dirty_arbiter_exit"),
     ),
-    Worker: ("init_process", "run", "notify", "handle_abort"),
+    Worker: ("init_process", "run", "notify", "handle_abort", "handle_exit", "handle_quit"),
     sock: ("_sock_type", "close_sockets"),
 }
 

@@ -145,7 +145,7 @@ class Settings:
 
         Without those that the hooks set in each worker: Gunicorn would set these over them.
         """
-        own = ("CLUSTER_WORKERS", "WORKER_ID", "WORKER_SLOT")
+        own = ("CLUSTER_WORKERS", "WORKER_DRAIN_FD", "WORKER_ID", "WORKER_SLOT")
         return {
             **{name: value for name, value in self.from_file.items() if name not in own},
             "APP_ENV": self.app_env,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from deploy.cluster import backlog, probe, protocol, stacks
+from deploy.cluster.drain import DrainNotice
 from deploy.cluster.process_control import die_with_parent, wait_for_parent
 from deploy.state.layout import Leave
 from deploy.state.seat import Seat
@@ -42,6 +43,7 @@ class SeatedWorker(Protocol):
     slot: int
     generation: int
     leaving: bool
+    drain_notice: DrainNotice
 
 
 class BootReport:
@@ -155,6 +157,9 @@ def equip(
     """
     worker.slot, worker.generation = assignment.slot, assignment.generation
     worker.leaving = False
+    worker.drain_notice = notice = DrainNotice()
+    worker.handle_exit = notice.before(worker.handle_exit)  # TERM
+    worker.handle_quit = notice.before(worker.handle_quit)
     worker.seat = seat
     worker.tmp.close()
     worker.tmp = Heartbeat(worker, seat, board_fd)
@@ -180,7 +185,10 @@ def equip(
         _settle(worker.cfg)
         seat.ready()
         report.ready()
-        run()
+        try:
+            run()
+        finally:
+            notice.give()  # its master is gone, or it failed
         _leave(worker)
 
     worker.init_process, worker.run = boot, serve
