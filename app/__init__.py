@@ -8,13 +8,29 @@ from typing import Any
 
 from flask import Flask
 from flask_cors import CORS
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from app import errors, passwords, request_context
 from app.accounts import Accounts
 from app.config import Config
+from app.credentials import Credentials
 from app.db import Connection, Database, DatabaseUnavailable, migrations
+from app.login_limits import LoginLimits
+from app.payments import Payments
+from app.realtime import Hub
 from app.sessions import PostgresSessionInterface, SessionStore
-from app.web import auth, health, status
+from app.web import (
+    auth,
+    headers,
+    health,
+    issuance,
+    openapi,
+    origin,
+    payments,
+    preferences,
+    realtime,
+    status,
+)
 
 __version__ = "0.1.0"
 
@@ -35,7 +51,11 @@ def create_app(config: Config | None = None) -> Flask:
     _prepare_logging(app)
     passwords.prepare()
     request_context.install(app)
+    headers.install(app, production=config.production)
     errors.install(app)
+    origin.install(app, config.cors_origins)
+    if config.trusted_proxies:
+        _trust_proxies(app, config.trusted_proxies)
     database = Database(
         url=config.database_url,
         pool_max=config.database_pool_max,
@@ -47,7 +67,24 @@ def create_app(config: Config | None = None) -> Flask:
     app.extensions["database"] = database
     app.register_blueprint(health.blueprint(config=config, database=database))
     app.register_blueprint(status.blueprint(config=config, version=__version__))
-    app.register_blueprint(auth.blueprint(accounts=Accounts(database=database), sessions=sessions))
+    app.register_blueprint(
+        auth.blueprint(
+            accounts=Accounts(database=database),
+            sessions=sessions,
+            limits=LoginLimits(database=database),
+        )
+    )
+    app.register_blueprint(preferences.blueprint())
+    app.register_blueprint(
+        issuance.blueprint(
+            credentials=Credentials(database=database), internal_token=config.internal_token
+        )
+    )
+    app.register_blueprint(payments.blueprint(payments=Payments(database=database)))
+    app.register_blueprint(openapi.blueprint(app=app, config=config, version=__version__))
+    hub = Hub(url=config.database_url, max_clients=config.realtime_max_clients)
+    app.extensions["realtime"] = hub
+    app.register_blueprint(realtime.blueprint(config=config, hub=hub))
     if config.cors_origins:
         CORS(
             app,
@@ -75,6 +112,15 @@ def _settings(config: Config) -> dict[str, Any]:
         "SESSION_COOKIE_SAMESITE": "Lax",
         "SESSION_COOKIE_PATH": "/",
     }
+
+
+def _trust_proxies(app: Flask, count: int) -> None:
+    """The client is whom the outermost of `count` proxies saw, not who connected to us.
+
+    Each proxy appends to X-Forwarded-For; X-Forwarded-Proto is usually replaced, hence the last.
+    X-Forwarded-Host is never believed: where a proxy does not set it, the client does.
+    """
+    app.wsgi_app = ProxyFix(app.wsgi_app, x_for=count, x_proto=1)  # type: ignore[method-assign]
 
 
 def _prepare_logging(app: Flask) -> None:

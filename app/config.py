@@ -16,6 +16,11 @@ from psycopg.conninfo import conninfo_to_dict
 Environment = Literal["development", "production", "test"]
 
 _SECRET_MIN = 16  # characters, in production
+_SECRET_VARIETY = 6  # different characters
+# What stands in examples. Long enough, or in a place, that no random secret holds it by chance.
+_PLACEHOLDER = re.compile(
+    r"^todo|changeme|changethis|replaceme|replacethis|yoursecret|yourtoken|placeholder|secretkey"
+)
 _HOST = r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?"
 _ORIGIN = re.compile(rf"https?://{_HOST}(?::(\d{{1,5}}))?", re.ASCII)
 _BROKER = re.compile(rf"(?:{_HOST}|\[[0-9A-Fa-f:]+\]):(\d{{1,5}})", re.ASCII)
@@ -41,6 +46,8 @@ class Config:
     kafka_brokers: tuple[str, ...] = ()  # host:port
     redis_url: str | None = field(default=None, repr=False)  # carries a password
     admin_service_url: str | None = None
+    realtime_max_clients: int = 1000  # WebSockets a process
+    trusted_proxies: int = 0  # in front of us, each appending to X-Forwarded-For
 
     @property
     def production(self) -> bool:
@@ -54,17 +61,26 @@ class Config:
         # Nothing is signed with it (session cookies hold random tokens), so that one a process
         # does where none is given; a well-known one would be a trap for the first who signs.
         key = _secret(environ, "SECRET_KEY", required=production) or secrets.token_hex(32)
+        token = _secret(environ, "INTERNAL_TOKEN", required=production)
+        if production and key == token:
+            raise ConfigError(
+                "INTERNAL_TOKEN: expected another value than SECRET_KEY's in production"
+            )
         return cls(
             env=env,
             app_name=_app_name(environ),
             database_url=database_url(environ),
             database_pool_max=_integer(environ, "DATABASE_POOL_MAX", default=5, low=1, high=1000),
             secret_key=key,
-            internal_token=_secret(environ, "INTERNAL_TOKEN", required=production),
+            internal_token=token,
             cors_origins=_cors_origins(environ),
             kafka_brokers=_kafka_brokers(environ),
             redis_url=_redis_url(environ),
             admin_service_url=_admin_service_url(environ),
+            realtime_max_clients=_integer(
+                environ, "REALTIME_MAX_CLIENTS", default=1000, low=1, high=100_000
+            ),
+            trusted_proxies=_integer(environ, "TRUSTED_PROXIES", default=0, low=0, high=10),
         )
 
 
@@ -128,6 +144,15 @@ def _secret(environ: Mapping[str, str], name: str, *, required: bool) -> str | N
     if len(value) < _SECRET_MIN:
         raise ConfigError(
             f"{name}: expected at least {_SECRET_MIN} characters in production, got {len(value)}"
+        )
+    if len(set(value)) < _SECRET_VARIETY:
+        raise ConfigError(
+            f"{name}: expected at least {_SECRET_VARIETY} different characters in production"
+        )
+    if _PLACEHOLDER.search(re.sub("[-_ ]", "", value.lower())):
+        raise ConfigError(
+            f"{name}: expected a random value in production, not an example's; "
+            "openssl rand -hex 32 makes one"
         )
     return value
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -31,7 +32,6 @@ _CODES = {
 _MESSAGES = {
     404: "There is nothing at this address.",
     405: "This address does not take this method; the Allow header lists those it takes.",
-    413: "The body is larger than 1 MiB.",
     415: "The body must be JSON, sent as application/json.",
     500: "Something went wrong here; the request id finds it in our log.",
 }
@@ -44,10 +44,17 @@ _INTERNAL = (_CODES[500], _MESSAGES[500])
 class ApiError(HTTPException):
     """A refusal with a status, a code for programs and a sentence for people."""
 
-    def __init__(self, status: int, code: str, message: str):
+    def __init__(
+        self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None
+    ):
         super().__init__(message)
         self.code = status
         self.error_code = code
+        self._headers = dict(headers or {})
+
+    def get_headers(self, *args: Any, **kwargs: Any) -> list[tuple[str, str]]:
+        """As Werkzeug's, and those that go with this refusal: Retry-After, WWW-Authenticate."""
+        return [*super().get_headers(*args, **kwargs), *self._headers.items()]
 
 
 def body(code: str, message: str) -> dict[str, Any]:
@@ -83,7 +90,7 @@ def _rewrite(response: Response, status: HTTPStatus, error: tuple[str, str]) -> 
 
 def install(app: Flask) -> None:
     app.register_error_handler(HTTPException, _http)
-    app.register_error_handler(DatabaseUnavailable, _database_unavailable)
+    app.register_error_handler(DatabaseUnavailable, database_unavailable)
 
 
 def _http(error: HTTPException) -> Response | HTTPException:
@@ -95,7 +102,7 @@ def _http(error: HTTPException) -> Response | HTTPException:
         code, message = error.error_code, error.description or ""
     else:
         code = _CODES.get(status) or HTTPStatus(status).name.lower()
-        message = _MESSAGES.get(status) or error.description or HTTPStatus(status).phrase
+        message = _message(status) or error.description or HTTPStatus(status).phrase
     response = jsonify(body(code, message))
     response.status_code = status
     for name, value in error.get_headers(request.environ):
@@ -104,7 +111,17 @@ def _http(error: HTTPException) -> Response | HTTPException:
     return response
 
 
-def _database_unavailable(_: DatabaseUnavailable) -> Response:
+def _message(status: int) -> str | None:
+    limit = request.max_content_length
+    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE and limit is not None:
+        # Not every address takes as much as another.
+        size = f"{limit // 1024} KiB" if limit < 1024 * 1024 else f"{limit // (1024 * 1024)} MiB"
+        return f"The body is larger than {size}."
+    return _MESSAGES.get(status)
+
+
+def database_unavailable(_: DatabaseUnavailable) -> Response:
+    """The answer 503 of a request that needed Postgres while it was away."""
     # The reason is in the log, once an outage: see Database.
     response = jsonify(body(*_AWAY))
     response.status_code = HTTPStatus.SERVICE_UNAVAILABLE

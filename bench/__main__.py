@@ -1,4 +1,4 @@
-"""`python -m bench [releases|throughput]`: runs the benchmarks and holds them to their bounds."""
+"""`python -m bench [PART…]`: runs the benchmarks and holds them to their bounds."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import asdict
 
 import click
 
-from bench import releases, throughput
+from bench import releases, sessions, throughput
 from bench.objective import Objective
 
-PARTS = {"releases": releases.run, "throughput": throughput.run}
+PARTS = {"sessions": sessions.run, "releases": releases.run, "throughput": throughput.run}
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

@@ -4,6 +4,6 @@
 """
 
 from app.db.connection import Connection, reason
-from app.db.database import RETRY_AFTER, Database, DatabaseUnavailable
+from app.db.database import RETRY_AFTER, AnswerLost, Database, DatabaseUnavailable
 
-__all__ = ["RETRY_AFTER", "Connection", "Database", "DatabaseUnavailable", "reason"]
+__all__ = ["RETRY_AFTER", "AnswerLost", "Connection", "Database", "DatabaseUnavailable", "reason"]

@@ -3,36 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 import click
-import psycopg
-from dotenv import dotenv_values
 
-from app.config import ConfigError, database_url
-from app.db import Connection, migrations, reason
+from app.command_line import CONTEXT, Failed, configured_url, postgres_errors
+from app.db import Connection, migrations
 from app.db.migrations import Entry, Migration, MigrationError, State
 
 _PENDING = 3
 
 
-class _Failed(click.ClickException):
-    """One line on standard error."""
-
-    exit_code = 1
-
-
-class _Misconfigured(_Failed):
-    """Nothing was tried."""
-
-    exit_code = 2
-
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(context_settings=CONTEXT)
 def main() -> None:
     """Bring the database's schema up to date, or show how it stands.
 
@@ -67,48 +51,22 @@ def status(as_json: bool) -> None:
     click.echo(_json(entries) if as_json else _table(entries))
     states = {entry.state for entry in entries}
     if State.CHANGED in states:
-        sys.exit(_Failed.exit_code)
+        sys.exit(Failed.exit_code)
     if State.PENDING in states:
         sys.exit(_PENDING)
 
 
 @contextmanager
 def _connected() -> Iterator[tuple[Connection, Sequence[Migration]]]:
-    try:
-        files = migrations.read()
-        # No deadline: a migration of a large table takes its time, and only the operator waits.
-        with Connection.open(_url()) as connection, connection.until(float("inf")):
-            yield connection, files
-    except MigrationError as error:
-        raise _Failed(str(error)) from None
-    except psycopg.OperationalError as error:
-        raise _Failed(f"Postgres is away: {reason(error)}") from None
-    except psycopg.Error as error:
-        raise _Failed(f"Postgres refused: {reason(error)}") from None
-
-
-def _url() -> str:
-    try:
-        url = database_url(os.environ) or database_url(_env_file())
-    except ConfigError as error:
-        raise _Misconfigured(str(error)) from None
-    if url is None:
-        raise _Misconfigured(
-            "DATABASE_URL is not set: set it, or run "
-            "python -m deploy.ops.embedded_postgres -- python -m app.db …"
-        )
-    return url
-
-
-def _env_file() -> dict[str, str]:
-    named = os.environ.get("ENV_FILE")
-    path = Path(named or ".env")
-    if not path.is_file():
-        if named:
-            raise ConfigError(f"ENV_FILE={named!r}: expected a file that exists")
-        return {}
-    # Not interpolated: a password may hold a dollar sign.
-    return {name: value or "" for name, value in dotenv_values(path, interpolate=False).items()}
+    with postgres_errors():
+        try:
+            files = migrations.read()
+            # No deadline: a migration of a large table takes its time, and only the operator waits.
+            url = configured_url("python -m app.db …")
+            with Connection.open(url) as connection, connection.until(float("inf")):
+                yield connection, files
+        except MigrationError as error:
+            raise Failed(str(error)) from None
 
 
 def _say(migration: Migration) -> None:

@@ -30,6 +30,10 @@ class DatabaseUnavailable(Exception):  # noqa: N818 - a state of the world, not 
     """Postgres cannot be asked now; the message says why, without host and password."""
 
 
+class AnswerLost(DatabaseUnavailable):
+    """The connection broke under the work; Postgres is there, but whether it did it is unknown."""
+
+
 class _ConnectionLostError(Exception):
     """The connection broke under the work; whether the server did it is unknown."""
 
@@ -93,6 +97,7 @@ class Database:
 
         With `retry`, work whose connection broke is called once more with a new one: only for work
         that may be done twice, because the first attempt may have been carried out unanswered.
+        Without, it raises AnswerLost, and the caller can look what became of it.
         """
         deadline = monotonic() + seconds
         pool = self._opened(deadline)
@@ -101,11 +106,11 @@ class Database:
         except _ConnectionLostError as lost:
             self._heal(pool, deadline - monotonic())
             if not retry:
-                raise DatabaseUnavailable(str(lost)) from lost
+                raise AnswerLost(str(lost)) from lost
         try:
             return self._attempt(self._opened(deadline), work, deadline)
         except _ConnectionLostError as lost:
-            raise DatabaseUnavailable(str(lost)) from lost
+            raise AnswerLost(str(lost)) from lost
 
     def close(self) -> None:
         """Closes this process's pool, if it has one; the next use opens another."""

@@ -5,16 +5,17 @@ from __future__ import annotations
 import logging
 from contextlib import suppress
 from enum import Enum
-from typing import Any
+from typing import Any, cast
 
 from flask import Flask, Request, Response
+from flask.sessions import SessionMixin
 from flask_session.base import Serializer, ServerSideSessionInterface
 
 from app.db import DatabaseUnavailable
 from app.errors import rewrite_ended, rewrite_internal, rewrite_unavailable
 from app.sessions import codec, token
 from app.sessions.session import Session
-from app.sessions.store import SessionStore
+from app.sessions.store import Login, Row, SessionStore
 
 log = logging.getLogger(__name__)
 
@@ -66,15 +67,26 @@ class PostgresSessionInterface(ServerSideSessionInterface):
         except codec.EncodeError as error:
             log.error("%s", error, extra={"event": "session.unencodable"})
             rewrite_internal(response)
+        except codec.DecodeError as error:
+            log.warning("the session became unreadable before it was saved: %s", error)
+            rewrite_ended(response)
         except Exception:
             log.exception("the session could not be saved")
             rewrite_internal(response)
         else:
             self._set_cookie(app, response, cookie)
 
-    def regenerate(self, session: Session) -> None:
-        """A new token for the same session: call it at a login."""
-        session.rotate()
+    def regenerate(self, session: SessionMixin) -> None:
+        """A new token for the same session: call it at a login, with `flask.session`."""
+        cast(Session, session).rotate()
+
+    def revoke(self, user_id: str) -> int:
+        """Ends all sessions of a user, this one included; how many. Raises DatabaseUnavailable."""
+        return self._store.revoke(user_id)
+
+    def close(self) -> None:
+        """Closes this process's connections; the next session that is used opens others."""
+        self._store.close()
 
     def _save(self, session: Session) -> str | _Cookie:
         """What becomes of the cookie: a new token, or nothing, or its end."""
@@ -85,16 +97,16 @@ class PostgresSessionInterface(ServerSideSessionInterface):
             if row is not None:
                 self._store.delete(row.id)
             return _Cookie.KEEP if session.cookie is None else _Cookie.DELETE
-        data = codec.encode(session.data)
+        data = session.encoded()
         user_id = _user_id(session)
         if row is None or session.token is None or not session.readable:
             # Always a token of ours: one that a client brought along may be known to others.
-            return self._create(data, user_id) if session.data else _Cookie.KEEP
+            return self._create(data, user_id) if session else _Cookie.KEEP
         if session.rotating or user_id != row.user_id:
-            return self._rotate(session.token, data, user_id)
+            return self._rotate(session, session.token, row, data, user_id)
         if data != row.data:
             # When the row is gone (logged out meanwhile), so is the write.
-            self._store.update(token.digest(session.token), data=data)
+            self._store.save(token.digest(session.token), row, data=data, merge=session.merged_with)
         elif row.touch_due:
             self._touch(session.token)
         return _Cookie.KEEP
@@ -104,9 +116,18 @@ class PostgresSessionInterface(ServerSideSessionInterface):
         self._store.insert(token.digest(sid), data=data, user_id=user_id)
         return sid
 
-    def _rotate(self, old: str, data: bytes, user_id: str | None) -> str:
+    def _rotate(
+        self, session: Session, old: str, row: Row, data: bytes, user_id: str | None
+    ) -> str:
         sid = token.new()
-        if not self._store.rotate(token.digest(old), token.digest(sid), data=data, user_id=user_id):
+        saved = self._store.save(
+            token.digest(old),
+            row,
+            data=data,
+            merge=session.merged_with,
+            login=Login(new_hash=token.digest(sid), user_id=user_id),
+        )
+        if not saved:
             raise _OverError
         return sid
 
@@ -151,12 +172,12 @@ class _Msgpack(Serializer):
     """In the place of Flask-Session's serializer, which falls back to pickle."""
 
     def encode(self, session: Session) -> bytes:
-        return codec.encode(session.data)
+        return session.encoded()
 
     def decode(self, serialized_data: bytes) -> dict[str, Any]:
         return codec.decode(serialized_data)
 
 
 def _user_id(session: Session) -> str | None:
-    value = session.data.get("user_id")
+    value = session.get("user_id")
     return None if value is None else str(value)

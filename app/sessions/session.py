@@ -9,6 +9,7 @@ from typing import Any
 from flask.sessions import SessionMixin
 
 from app.sessions import codec
+from app.sessions.merge import merge
 from app.sessions.store import Row
 
 log = logging.getLogger(__name__)
@@ -30,6 +31,8 @@ class Session(SessionMixin):
         self._data: dict[str, Any] | None = None
         self._readable = False
         self._cleared = False
+        self._read: set[str] = set()  # keys looked at before they were set
+        self._set: set[str] = set()
 
     @property
     def used(self) -> bool:
@@ -51,10 +54,35 @@ class Session(SessionMixin):
 
     def rotate(self) -> None:
         """Asks for a new token at the end of the request; the old one is then worthless."""
+        self._opened()
         self.rotating = True
 
-    @property
-    def data(self) -> dict[str, Any]:
+    def encoded(self) -> bytes:
+        """The data to store; raises EncodeError."""
+        return codec.encode(self._opened())
+
+    def merged_with(self, theirs: bytes) -> bytes:
+        """The data to store when another request has stored `theirs` meanwhile.
+
+        Raises EncodeError, or DecodeError when theirs are no session's.
+        """
+        if self._cleared or self._row is None:
+            return self.encoded()  # what was there, and what came to it meanwhile, was thrown away
+        merged = merge(
+            base=codec.decode(self._row.data),
+            mine=codec.decode(self.encoded()),
+            theirs=codec.decode(theirs),
+            read=self._read,
+        )
+        if merged.overwritten:
+            log.info(
+                "session %d: the last of two concurrent writers won %d value(s)",
+                *(self._row.id, merged.overwritten),
+                extra={"event": "session.overwritten", "overwritten": merged.overwritten},
+            )
+        return codec.encode(merged.data)
+
+    def _opened(self) -> dict[str, Any]:
         if self._data is None:
             self._data = self._loaded()
         return self._data
@@ -74,29 +102,41 @@ class Session(SessionMixin):
         self._readable = True
         return data
 
+    def _looked_at(self, key: str) -> None:
+        if key not in self._set:
+            self._read.add(key)
+
     def __getitem__(self, key: str) -> Any:
-        return self.data[key]
+        self._looked_at(key)
+        return self._opened()[key]
+
+    def __contains__(self, key: object) -> bool:
+        if isinstance(key, str):
+            self._looked_at(key)
+        return key in self._opened()
 
     def __setitem__(self, key: str, value: Any) -> None:
         if not isinstance(key, str):
             raise TypeError(f"session keys are strings, not {type(key).__name__}")
-        self.data[key] = value
+        self._set.add(key)
+        self._opened()[key] = value
 
     def __delitem__(self, key: str) -> None:
-        del self.data[key]
+        self._set.add(key)
+        del self._opened()[key]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.data)
+        return iter(self._opened())
 
     def __len__(self) -> int:
-        return len(self.data)
+        return len(self._opened())
 
     def clear(self) -> None:
-        self.data.clear()
+        self._opened().clear()
         self._cleared = True
 
     def copy(self) -> dict[str, Any]:
-        return self.data.copy()
+        return dict(self.items())
 
     def __repr__(self) -> str:
         # Neither token nor contents: this ends up in logs.

@@ -1,20 +1,16 @@
-"""Sessions in Postgres: one statement each, every time by the database's clock.
-
-Each statement may be carried out twice with the effect of once (Database.run retries when a
-connection broke and nobody knows whether the server did its work).
-"""
+"""Sessions in Postgres, every time by the database's clock."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-from app.db import Database
+from app.db import AnswerLost, Connection, Database, DatabaseUnavailable
 
-# Read without a lock: whoever saves finds out whether the row is still there.
+# Read without a lock: whoever saves finds out what has become of the row.
 _LOAD = """
-SELECT id, user_id, data,
+SELECT id, user_id, data, version,
        expires_at < LEAST(now() + %(idle)s, absolute_at) - %(touch_every)s
 FROM web_session
 WHERE sid_hash = %(sid_hash)s AND expires_at > now() AND absolute_at > now()
@@ -28,33 +24,64 @@ VALUES (%(sid_hash)s, %(user_id)s, %(data)s, now() + LEAST(%(idle)s, %(absolute)
 ON CONFLICT (sid_hash) DO NOTHING
 """
 
-# By hash: after a logout or a rotation no row matches, and the late write is lost, as it must be.
-# Of two writes at once the later wins, and the version counts both.
+# By hash and version: after a logout, a rotation or another's save no row matches. The end is moved
+# as seldom as a read moves it, because a write that changes no indexed column can be HOT.
 _UPDATE = """
 UPDATE web_session
 SET data = %(data)s, version = version + 1,
-    expires_at = LEAST(now() + %(idle)s, absolute_at)
-WHERE sid_hash = %(sid_hash)s AND expires_at > now() AND absolute_at > now()
-"""
-
-_TOUCH = """
-UPDATE web_session
-SET expires_at = LEAST(now() + %(idle)s, absolute_at)
-WHERE sid_hash = %(sid_hash)s AND expires_at > now() AND absolute_at > now()
+    expires_at = CASE WHEN expires_at < LEAST(now() + %(idle)s, absolute_at) - %(touch_every)s
+                      THEN LEAST(now() + %(idle)s, absolute_at)
+                      ELSE LEAST(expires_at, absolute_at) END
+WHERE sid_hash = %(sid_hash)s AND version = %(version)s
+  AND expires_at > now() AND absolute_at > now()
 """
 
 # One statement, so that there is no moment in which both tokens are valid, or neither. A logout
 # that came first has deleted the row; one that comes later finds it by id, under its new hash.
-# The new hash is accepted too: it is then our own first attempt that set it.
 _ROTATE = """
 UPDATE web_session
 SET sid_hash = %(new_hash)s, user_id = %(user_id)s, data = %(data)s, version = version + 1,
     expires_at = now() + LEAST(%(idle)s, %(absolute)s), absolute_at = now() + %(absolute)s
-WHERE sid_hash IN (%(sid_hash)s, %(new_hash)s) AND expires_at > now() AND absolute_at > now()
+WHERE sid_hash = %(sid_hash)s AND version = %(version)s
+  AND expires_at > now() AND absolute_at > now()
 """
 
-# By id, not by hash: a rotation that is under way must not save the session from its logout.
+# Locked until the merged data is in its place: of any number of writers each merges with the last.
+# The new hash is nobody's but ours: a row that has it was rotated by our own first attempt.
+_LOCK = """
+SELECT sid_hash, data, version
+FROM web_session
+WHERE sid_hash IN (%(sid_hash)s, %(new_hash)s) AND expires_at > now() AND absolute_at > now()
+FOR UPDATE
+"""
+
+# Not worth a wait for the disk: a crash of the server loses some minutes of a session's life, and
+# no data. The setting ends with the transaction, hence with this statement.
+_TOUCH = """
+UPDATE web_session
+SET expires_at = LEAST(now() + %(idle)s, absolute_at)
+WHERE sid_hash = %(sid_hash)s AND expires_at > now() AND absolute_at > now()
+  AND set_config('synchronous_commit', 'off', true) = 'off'
+"""
+
+# By id, not by hash: a rotation that is under way must not save the session from its logout. A save
+# that holds the row is waited for; one that waits for us finds no row.
 _DELETE = "DELETE FROM web_session WHERE id = %(id)s"
+
+_REVOKE = "DELETE FROM web_session WHERE user_id = %(user_id)s"
+
+_PRUNER = "SELECT pg_try_advisory_xact_lock(hashtextextended('smart-factory.web_session.prune', 0))"
+
+# Over by the index on expires_at, which is never later than absolute_at. Whatever somebody holds is
+# not waited for: the next run takes it.
+_PRUNE = """
+WITH over AS (
+    SELECT id FROM web_session WHERE expires_at <= now()
+    ORDER BY expires_at LIMIT %(batch)s
+    FOR UPDATE SKIP LOCKED
+)
+DELETE FROM web_session USING over WHERE web_session.id = over.id
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +91,16 @@ class Row:
     id: int
     user_id: str | None
     data: bytes
+    version: int
     touch_due: bool  # the last use recorded is old enough to record this one
+
+
+@dataclass(frozen=True, kw_only=True)
+class Login:
+    """What a rotation sets beside the data."""
+
+    new_hash: bytes
+    user_id: str | None
 
 
 class SessionStore:
@@ -94,27 +130,118 @@ class SessionStore:
         row = self._database.run(lambda c: c.execute(_LOAD, parameters).fetchone(), retry=True)
         if row is None:
             return None
-        return Row(id=row[0], user_id=row[1], data=row[2], touch_due=row[3])
+        return Row(id=row[0], user_id=row[1], data=row[2], version=row[3], touch_due=row[4])
 
     def insert(self, sid_hash: bytes, *, data: bytes, user_id: str | None) -> None:
+        """A new session."""
         self._count(_INSERT, {"sid_hash": sid_hash, "data": data, "user_id": user_id})
 
-    def update(self, sid_hash: bytes, *, data: bytes) -> bool:
-        """False when the session is over, and the write lost."""
-        return self._count(_UPDATE, {"sid_hash": sid_hash, "data": data}) == 1
+    def save(
+        self,
+        sid_hash: bytes,
+        row: Row,
+        *,
+        data: bytes,
+        merge: Callable[[bytes], bytes],
+        login: Login | None = None,
+    ) -> bool:
+        """Writes once what was made of `row`; with `login`, also the new hash and the user.
+
+        When another request has saved meanwhile, `merge` makes from its data what is to be written.
+        False when the session is over: nothing was written, and with `login` no token is valid.
+        """
+        save = _Save(sid_hash, row, data, merge, login, self._times)
+        try:
+            if self._database.run(lambda c: save.write(c, row.version, data)):
+                return True
+            unanswered = False
+        except AnswerLost:
+            unanswered = True
+        return self._database.run(lambda c: save.settle(c, unanswered))
 
     def touch(self, sid_hash: bytes) -> None:
+        """Records that the session is in use; lost when the server crashes just now."""
         self._count(_TOUCH, {"sid_hash": sid_hash})
 
-    def rotate(self, sid_hash: bytes, new_hash: bytes, *, data: bytes, user_id: str | None) -> bool:
-        """False when the session is over, and no token valid."""
-        parameters = {"sid_hash": sid_hash, "new_hash": new_hash, "data": data, "user_id": user_id}
-        return self._count(_ROTATE, parameters) == 1
-
     def delete(self, session_id: int) -> None:
+        """Ends the session, whatever its token is by now."""
         self._count(_DELETE, {"id": session_id})
 
+    def revoke(self, user_id: str) -> int:
+        """Ends all sessions of a user; how many there were."""
+        return self._count(_REVOKE, {"user_id": user_id})
+
+    def prune(self, *, batch: int = 1000) -> int | None:
+        """Deletes up to `batch` sessions that are over; how many, None while another prunes."""
+
+        def work(connection: Connection) -> int | None:
+            with connection.transaction():
+                turn = connection.execute(_PRUNER).fetchone()
+                if turn is None or not turn[0]:
+                    return None
+                return connection.execute(_PRUNE, {"batch": batch}).rowcount
+
+        return self._database.run(work, retry=True)
+
+    def close(self) -> None:
+        """Closes this process's connections; the next statement opens others."""
+        self._database.close()
+
     def _count(self, statement: str, values: Mapping[str, object]) -> int:
-        """How many rows it changed."""
+        """How many rows it changed; done twice it has the effect of once."""
         parameters = {**self._times, **values}
         return self._database.run(lambda c: c.execute(statement, parameters).rowcount, retry=True)
+
+
+class _Save:
+    """One save: first in the hope that nobody else saved, then under a lock."""
+
+    def __init__(
+        self,
+        sid_hash: bytes,
+        row: Row,
+        data: bytes,
+        merge: Callable[[bytes], bytes],
+        login: Login | None,
+        times: Mapping[str, timedelta],
+    ):
+        self._row = row
+        self._data = data
+        self._merge = merge
+        self._login = login
+        self._statement = _UPDATE if login is None else _ROTATE
+        self._values: dict[str, object] = {
+            **times,
+            "sid_hash": sid_hash,
+            "new_hash": sid_hash if login is None else login.new_hash,
+            "user_id": None if login is None else login.user_id,
+        }
+
+    def write(self, connection: Connection, version: int, data: bytes) -> bool:
+        """Whether the row was still there in that version."""
+        values = {**self._values, "version": version, "data": data}
+        return connection.execute(self._statement, values).rowcount == 1
+
+    def settle(self, connection: Connection, unanswered: bool) -> bool:
+        """The save of a row that another has changed, or perhaps our own lost statement."""
+        with connection.transaction():
+            found = connection.execute(_LOCK, self._values).fetchone()
+            if found is None:
+                return False
+            sid_hash, theirs, version = found
+            if version == self._row.version:
+                return self.write(connection, version, self._data)
+            if unanswered:
+                self._recognise(sid_hash, theirs, version)
+                return True
+            return self.write(connection, version, self._merge(theirs))
+
+    def _recognise(self, sid_hash: bytes, theirs: bytes, version: int) -> None:
+        """Raises DatabaseUnavailable unless the row is as our unanswered statement leaves it.
+
+        Merging once more could add twice what is in it already; the client is told to try again.
+        """
+        if self._login is not None and sid_hash == self._login.new_hash:
+            return
+        if (theirs, version) != (self._data, self._row.version + 1):
+            raise DatabaseUnavailable("the connection broke, and others have saved since")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from flask import Blueprint, Response
+from flask import Blueprint
 
 from app.config import Config
 from app.db import RETRY_AFTER, Database, DatabaseUnavailable
@@ -17,11 +17,6 @@ _READY_SECONDS = 2.0  # whoever asks is waiting to send traffic elsewhere
 
 def blueprint(*, config: Config, database: Database) -> Blueprint:
     health = Blueprint("health", __name__)
-
-    @health.after_request
-    def not_cached(response: Response) -> Response:
-        response.headers["Cache-Control"] = "no-store"
-        return response
 
     @health.get("/health")
     @health.get("/api/health")

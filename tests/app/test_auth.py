@@ -113,6 +113,18 @@ def test_a_bad_field_is_named(make_app: AppFactory, change: dict[str, Any], mess
     assert answer.get_json()["error"]["message"] == message
 
 
+def test_letters_that_only_look_like_ascii(client: FlaskClient) -> None:
+    kelvin = {"email": "\u212aelvin@example.com", "password": PASSWORD}  # in lower case a "k"
+    assert client.post("/api/auth/register", json=kelvin).status_code == 422
+
+
+def test_a_login_with_what_postgres_cannot_hold(client: FlaskClient) -> None:
+    fields = {"email": "ada\x00@example.com", "password": PASSWORD}
+    answer = client.post("/api/auth/login", json=fields)
+    assert answer.status_code == 422
+    assert answer.get_json()["error"]["message"] == "email: must be a text without U+0000"
+
+
 def test_bounds_of_the_password_are_inclusive(client: FlaskClient) -> None:
     for number, length in enumerate((8, 1024)):
         fields = {"email": f"u{number}@example.com", "password": "é" * length}
@@ -154,6 +166,40 @@ def test_an_unknown_user_costs_as_much_work(monkeypatch: pytest.MonkeyPatch) -> 
     assert len(verified) == 4
     parameters = {str(each).rpartition("$")[0].rpartition("$")[0] for each in verified[:3]}
     assert parameters == {"$argon2id$v=19$m=65536,t=3,p=4"}
+
+
+def test_a_refused_login_verifies_once_and_a_limited_one_never(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register(client)
+    verified = []
+
+    class Counting(PasswordHasher):
+        def verify(self, hash: str | bytes, password: str | bytes) -> Literal[True]:  # noqa: A002 - argon2's
+            verified.append(hash)
+            return super().verify(hash, password)
+
+    monkeypatch.setattr(passwords, "_hasher", Counting())
+    for email in (EMAIL, "nobody@example.com", "no address"):
+        fields = {"email": email, "password": "wrong"}
+        for _ in range(10):
+            verified.clear()
+            assert client.post("/api/auth/login", json=fields).status_code == 401
+            assert len(verified) == 1
+        verified.clear()
+        answer = client.post("/api/auth/login", json=fields | {"password": PASSWORD})
+        assert answer.status_code == 429
+        assert verified == []
+
+
+def test_a_body_has_room_for_the_longest_fields_however_spelled(client: FlaskClient) -> None:
+    escaped = "\\ud83d\\ude00"  # one character, in twelve
+    body = f'{{"email": "{escaped * 254}", "password": "{escaped * 1024}"}}'
+    answer = client.post("/api/auth/login", data=body, content_type="application/json")
+    assert answer.status_code == 401
+    answer = client.post("/api/auth/login", data=body + " " * 1024, content_type="application/json")
+    assert answer.status_code == 413
+    assert answer.get_json()["error"]["message"] == "The body is larger than 16 KiB."
 
 
 def test_an_old_hash_is_renewed_at_login(client: FlaskClient, sql: Sql) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ def test_nothing_set_is_a_development_configuration() -> None:
     assert config.kafka_brokers == ()
     assert config.redis_url is None
     assert config.admin_service_url is None
+    assert config.trusted_proxies == 0
 
 
 def test_a_development_secret_key_is_nobody_elses() -> None:
@@ -72,6 +74,9 @@ def test_a_configuration_is_frozen() -> None:
         ("REDIS_URL", "rediss://cache", "redis_url", "rediss://cache"),
         ("REDIS_URL", "unix:///run/redis.sock", "redis_url", "unix:///run/redis.sock"),
         ("ADMIN_SERVICE_URL", "http://admin:8080/v1", "admin_service_url", "http://admin:8080/v1"),
+        ("TRUSTED_PROXIES", "", "trusted_proxies", 0),
+        ("TRUSTED_PROXIES", "0", "trusted_proxies", 0),
+        ("TRUSTED_PROXIES", "10", "trusted_proxies", 10),
     ],
 )
 def test_a_good_value_is_taken(name: str, value: str, field: str, expected: Any) -> None:
@@ -90,6 +95,10 @@ def test_a_good_value_is_taken(name: str, value: str, field: str, expected: Any)
                 f"DATABASE_POOL_MAX={value!r}: expected an integer from 1 to 1000",
             )
             for value in ["abc", "0", "-1", "2.5", "1001", "1e3", "0x10", "٣", "1" * 5000]
+        ),
+        *(
+            ("TRUSTED_PROXIES", value, f"TRUSTED_PROXIES={value!r}: expected an integer from 0 to")
+            for value in ["-1", "11", "10.0.0.1", "yes"]
         ),
         ("CORS_ORIGINS", "*", "CORS_ORIGINS='*': expected a list of origins; answers carry"),
         ("CORS_ORIGINS", "https://ok.example,*", "CORS_ORIGINS='*': expected a list"),
@@ -152,13 +161,53 @@ def test_a_refusal_never_shows_a_password(name: str, value: str) -> None:
 @pytest.mark.parametrize("name", ["SECRET_KEY", "INTERNAL_TOKEN"])
 @pytest.mark.parametrize(
     ("value", "message"),
-    [("", "required in production"), ("hunter2", "at least 16 characters in production, got 7")],
+    [
+        ("", "required in production"),
+        ("hunter2", "expected at least 16 characters in production, got 7"),
+        *(
+            (value, "expected at least 6 different characters in production")
+            for value in ["x" * 64, "abcde" * 10, "12345123451234512345"]
+        ),
+        *(
+            (value, "expected a random value in production, not an example's")
+            for value in [
+                "please-change-me-now",
+                "CHANGE_ME_CHANGE_ME",
+                "<change this value>",
+                "replace me before use",
+                "Replace-This-1234567",
+                "your-secret-key-here",
+                "put YOUR_TOKEN here!",
+                "my placeholder value",
+                "super-secret-key-123",
+                "TODO: make a real one",
+            ]
+        ),
+    ],
 )
 def test_production_wants_real_secrets(name: str, value: str, message: str) -> None:
-    with pytest.raises(ConfigError, match=message) as refused:
+    with pytest.raises(ConfigError) as refused:
         Config.read(PRODUCTION | {name: value})
-    assert str(refused.value).startswith(name)
-    assert "hunter2" not in str(refused.value)
+    assert str(refused.value).startswith(f"{name}: {message}")
+    assert "\n" not in str(refused.value)
+    assert not value or value not in str(refused.value)
+
+
+def test_production_wants_two_secrets() -> None:
+    with pytest.raises(ConfigError, match=r"^INTERNAL_TOKEN: expected another value") as refused:
+        Config.read(PRODUCTION | {"INTERNAL_TOKEN": SECRET})
+    assert SECRET not in str(refused.value)
+
+
+def test_a_random_secret_is_taken() -> None:
+    for make in (secrets.token_hex, secrets.token_urlsafe):
+        for _ in range(200):
+            Config.read(PRODUCTION | {"SECRET_KEY": make(32), "INTERNAL_TOKEN": make(32)})
+
+
+def test_outside_production_any_secret_will_do() -> None:
+    config = Config.read({"SECRET_KEY": "changeme", "INTERNAL_TOKEN": "changeme"})
+    assert (config.secret_key, config.internal_token) == ("changeme", "changeme")
 
 
 def test_secrets_may_be_files(tmp_path: Path) -> None:

@@ -101,6 +101,15 @@ def test_a_body_too_large_is_refused(plain: Flask) -> None:
     assert error(answer, 413)["code"] == "payload_too_large"
 
 
+def test_who_is_refused_a_body_is_told_the_limit(plain: Flask) -> None:
+    for path, size in (("/api/auth/login", "16 KiB"), ("/api/preferences", "1 MiB")):
+        method = "POST" if "auth" in path else "PATCH"
+        answer = plain.test_client().open(
+            path, method=method, data=b"a" * (1024 * 1024 + 1), content_type="application/json"
+        )
+        assert error(answer, 413)["message"] == f"The body is larger than {size}."
+
+
 def test_a_redirection_is_no_error(plain: Flask) -> None:
     assert plain.test_client().get("/elsewhere").location == "/health"
 
@@ -111,8 +120,12 @@ def test_a_redirection_is_no_error(plain: Flask) -> None:
         (b"{", "application/json", 400, "invalid_json"),
         (b"", "application/json", 400, "invalid_json"),
         (b"\xff\xfe", "application/json", 400, "invalid_json"),
-        (b"[" * 500_000, "application/json", 400, "invalid_json"),
+        (b"[" * 10_000, "application/json", 400, "invalid_json"),
         (b'{"email": ' + b"1" * 10_000 + b"}", "application/json", 400, "invalid_json"),
+        *(
+            (f'{{"email": {value}}}'.encode(), "application/json", 400, "invalid_json")
+            for value in ["NaN", "Infinity", "-Infinity", "[NaN]", '{"a": Infinity}']
+        ),
         (b"[]", "application/json", 400, "invalid_json"),
         (b'"text"', "application/json", 400, "invalid_json"),
         (b"null", "application/json", 400, "invalid_json"),

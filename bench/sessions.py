@@ -1,0 +1,137 @@
+"""Sessions beside no session and beside Flask-Session with SQLAlchemy, in Flask's test client.
+
+Real Postgres with its defaults (a write waits for the disk), one process, one thread; the kinds are
+asked in turn within each round, so that whatever else the machine does hits all of them. A ratio is
+the median of the rounds' ratios.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import flask_session
+from flask import Flask, session
+from flask_sqlalchemy import SQLAlchemy
+
+from app import sessions
+from bench.objective import Objective
+from deploy.ops.embedded_postgres import EmbeddedPostgres
+
+ROUNDS, SECONDS = 15, 0.4
+_PAYLOAD = {"user_id": "4711", "cart": [{"sku": f"sku-{n}", "count": n} for n in range(8)]}
+
+Ask = Callable[[], None]
+
+
+def _routes(app: Flask) -> Flask:
+    @app.get("/unused")
+    def unused() -> dict[str, Any]:
+        return {"ok": True}
+
+    @app.get("/read")
+    def read() -> dict[str, Any]:
+        return {"user": session["user_id"]}
+
+    @app.get("/write")
+    def write() -> dict[str, Any]:
+        session["visits"] = session.get("visits", 0) + 1
+        return {"user": session["user_id"]}
+
+    @app.get("/begin")
+    def begin() -> dict[str, Any]:
+        session.update(_PAYLOAD)
+        return {}
+
+    return app
+
+
+def ours(url: str) -> Flask:
+    """A Flask application with our sessions."""
+    app = _routes(Flask("ours"))
+    sessions.install(app, url)
+    return app
+
+
+def theirs(url: str) -> Flask:
+    """The same with Flask-Session as its documentation sets it up."""
+    app = _routes(Flask("theirs"))
+    app.config.update(
+        SQLALCHEMY_DATABASE_URI=url.replace("postgresql://", "postgresql+psycopg://", 1),
+        SESSION_TYPE="sqlalchemy",
+        SESSION_SERIALIZATION_FORMAT="msgpack",
+    )
+    app.config["SESSION_SQLALCHEMY"] = SQLAlchemy(app)
+    flask_session.Session(app)
+    return app
+
+
+def _asking(app: Flask, path: str, *, begin: bool = True) -> Ask:
+    client = app.test_client()
+    if begin:
+        assert client.get("/begin").status_code == 200
+
+    def ask() -> None:
+        assert client.get(path).status_code == 200
+
+    return ask
+
+
+def _per_second(ask: Ask) -> float:
+    began = time.perf_counter()
+    count = 0
+    while (elapsed := time.perf_counter() - began) < SECONDS:
+        ask()
+        count += 1
+    return count / elapsed
+
+
+def _median(rounds: list[dict[str, float]], one: str, other: str) -> float:
+    return statistics.median(each[one] / each[other] for each in rounds)
+
+
+def run() -> list[Objective]:
+    """All kinds, on a Postgres of the benchmark's own that is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        postgres = EmbeddedPostgres(Path(name) / "postgres")
+        url = postgres.start()
+        try:
+            return _measure(url)
+        finally:
+            postgres.stop()
+
+
+def _measure(url: str) -> list[Objective]:
+    plain, kept, peer = _routes(Flask("none")), ours(url), theirs(url)
+    kinds = {
+        "none": _asking(plain, "/unused", begin=False),  # without a secret key: no session at all
+        "unused": _asking(kept, "/unused"),
+        "read": _asking(kept, "/read"),
+        "write": _asking(kept, "/write"),
+        "peer read": _asking(peer, "/read"),
+        "peer write": _asking(peer, "/write"),
+    }
+    for ask in kinds.values():
+        for _ in range(50):
+            ask()
+    rounds = [{kind: _per_second(ask) for kind, ask in kinds.items()} for _ in range(ROUNDS)]
+    bounds = [
+        ("session unused / no session", "unused", "none", 0.85),
+        ("session read / no session", "read", "none", 0.45),
+        ("session write / no session", "write", "none", 0.15),
+        ("session read / Flask-Session with SQLAlchemy", "read", "peer read", 4),
+        ("session write / Flask-Session with SQLAlchemy", "write", "peer write", 2),
+    ]
+    return [
+        Objective(
+            name=f"{name}, median of {ROUNDS}",
+            value=_median(rounds, one, other),
+            unit="×",
+            at_least=least,
+        )
+        for name, one, other, least in bounds
+    ]
