@@ -8,7 +8,7 @@ ifdef MODE
 export CLUSTER_MODE := $(MODE)
 endif
 
-.PHONY: help setup run test bench drops lint format clean
+.PHONY: help setup run test bench drops loadtest lint format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -28,6 +28,9 @@ bench: setup ## hold speed and memory to their bounds, beside stock Gunicorn (ne
 
 drops: setup ## prove that no request is lost: make drops ARGS='http://127.0.0.1:3000/ --duration 60'
 	@$(PY) -m loadtests.drops $(ARGS)
+
+loadtest: setup ## one worker against a cluster under load: var/loadtest/report.html
+	@$(PY) -m loadtests.comparison $(ARGS)
 
 lint: setup ## ruff, mypy strict, shellcheck, shfmt
 	@.venv/bin/ruff check .
