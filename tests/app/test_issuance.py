@@ -98,7 +98,7 @@ def test_the_facts_are_the_first_workers(
         ('{"a":"é/"}', '{"\\u0061":"\\u00e9\\/"}', '{"a":"\\u00E9/"}'),
         ('{"a":"😀"}', '{"a":"\\ud83d\\ude00"}'),
         ('{"a":9007199254740991}', '{"a":9007199254740991.0}'),
-        ('{"a":1e30}', '{"a":1E+30}', '{"a":1000000000000000000000000000000.0}'),
+        ('{"a":1e15}', '{"a":1E+15}', '{"a":1000000000000000.0}'),
     ],
 )
 def test_order_spacing_and_spelling_do_not_count(
@@ -123,11 +123,11 @@ def test_another_content_is_another_credential(client: FlaskClient, sql: Sql) ->
 
 
 def test_the_canonical_form_is_that_of_rfc_8785() -> None:
-    numbers = r'{"numbers": [333333333.33333329, 1E30, 4.50, 2e-3, 0.000000000000000000000000001],'
+    numbers = r'{"numbers": [333333333.33333329, 1E15, 4.50, 2e-3, 0.000000000000000000000000001],'
     string = r'"string": "\u20ac$\u000F\u000aA' + r"'\u0042\u0022\u005c\\\"\/" + '",'
     sample = json.loads(numbers + string + '"literals": [null, true, false]}')
     expected = (
-        r'{"literals":[null,true,false],"numbers":[333333333.3333333,1e+30,4.5,0.002,1e-27],'
+        r'{"literals":[null,true,false],"numbers":[333333333.3333333,1000000000000000,4.5,0.002,1e-27],'
         r'"string":"€$\u000f\nA' + r"'B\"\\\\\"/" + '"}'
     )
     assert canonical_form(sample).decode() == expected
@@ -141,7 +141,7 @@ def test_the_canonical_form_is_that_of_rfc_8785() -> None:
     "body",
     [
         '{"a":-9007199254740991}',
-        '{"a":1e300,"b":-5e-324}',
+        '{"a":9007199254740990.5,"b":-5e-324}',
         '{"\\u0000":"\\u0000\\u001f\\u007f\\u2028"}',
         '{"":{"":[{}]}}',
         '{"name":"Ἀδα 艾达 🎓 \\"quoted\\" <script>"}',
@@ -164,7 +164,7 @@ def test_what_is_stored_is_a_fixed_point(client: FlaskClient, body: str) -> None
     assert (again.status_code, again.get_json()["id"]) == (200, credential_id)
 
 
-BEYOND = "body: has an integer beyond 2^53 - 1"
+BEYOND = "body: has a number beyond ±(2^53 - 1)"
 HALF = "body: has a text with half a character (a lone surrogate)"
 
 
@@ -177,7 +177,8 @@ HALF = "body: has a text with half a character (a lone surrogate)"
         ('{"a":' + "9" * 4000 + "}", BEYOND),
         ('{"a":9007199254740992.0}', BEYOND),
         ('{"a":-1e20}', BEYOND),
-        ('{"a":1e400}', "body: has a number beyond those of a double"),
+        ('{"a":1e21}', BEYOND),
+        ('{"a":1e400}', BEYOND),
         ('{"a":"\\ud800"}', HALF),
         ('{"a":"\\ude00\\ud83d"}', HALF),
         ('{"\\udfff":1}', HALF),
