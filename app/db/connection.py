@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from time import monotonic
 from typing import Any
@@ -34,7 +34,8 @@ class Connection(psycopg.Connection[TupleRow]):
     enforces it, and a server that is frozen or cut off enforces nothing. For that there is `wait`.
     """
 
-    _deadline: float | None = None
+    deadline: float | None = None  # monotonic seconds: until then every answer must be here
+    _cursor: psycopg.Cursor[TupleRow] | None = None
 
     @classmethod
     def open(cls, url: str) -> Connection:
@@ -44,16 +45,25 @@ class Connection(psycopg.Connection[TupleRow]):
     @contextmanager
     def until(self, deadline: float) -> Iterator[None]:
         """Within, every answer must be here by `deadline` (monotonic seconds)."""
-        self._deadline = deadline
+        self.deadline = deadline
         try:
             yield
         finally:
-            self._deadline = None
+            self.deadline = None
+
+    def ask(self, query: str, parameters: Mapping[str, object]) -> psycopg.Cursor[TupleRow]:
+        """As `execute`, for what each request does: on one cursor, which the next call reuses."""
+        cursor = self._cursor
+        if cursor is None:
+            # Binary: bytes come and go as they are, not in hexadecimal digits.
+            cursor = self._cursor = self.cursor(binary=True)
+        return cursor.execute(query, parameters)
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
         """As psycopg's, with a deadline: every exchange with the server passes through here."""
-        deadline = monotonic() + _WAIT_SECONDS if self._deadline is None else self._deadline
-        left = max(0.0, deadline - monotonic())
+        now = monotonic()
+        deadline = now + _WAIT_SECONDS if self.deadline is None else self.deadline
+        left = max(0.0, deadline - now)
         try:
             return super().wait(gen, interval, left if timeout is None else min(left, timeout))
         except psycopg.OperationalError:

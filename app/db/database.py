@@ -130,9 +130,9 @@ class Database:
                 self._heal(pool, 0.0)
             raise DatabaseUnavailable("no connection became free in time") from error
         began = monotonic()
+        connection.deadline = deadline
         try:
-            with connection.until(deadline):
-                result = work(connection)
+            result = work(connection)
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             if not connection.closed:
                 if isinstance(error, psycopg.InterfaceError):
@@ -146,6 +146,7 @@ class Database:
                 raise DatabaseUnavailable("no answer in time") from error
             raise _ConnectionLostError(reason(error)) from error
         finally:
+            connection.deadline = None
             pool.putconn(connection)
         self._state.answered_at = monotonic()
         return result

@@ -57,7 +57,7 @@ class PostgresSessionInterface(ServerSideSessionInterface):
         Flask calls this twice when it raises, and passes typed error handlers by: it does not.
         """
         if session.accessed:
-            response.vary.add("Cookie")
+            _vary(response)
         try:
             cookie = self._save(session)
         except DatabaseUnavailable:
@@ -139,7 +139,7 @@ class PostgresSessionInterface(ServerSideSessionInterface):
     def _set_cookie(self, app: Flask, response: Response, cookie: str | _Cookie) -> None:
         if cookie is _Cookie.KEEP:
             return
-        response.vary.add("Cookie")
+        _vary(response)
         attributes: dict[str, Any] = {
             "domain": self.get_cookie_domain(app),
             "path": self.get_cookie_path(app),
@@ -176,6 +176,13 @@ class _Msgpack(Serializer):
 
     def decode(self, serialized_data: bytes) -> dict[str, Any]:
         return codec.decode(serialized_data)
+
+
+def _vary(response: Response) -> None:
+    if "Vary" in response.headers:
+        response.vary.add("Cookie")
+    else:  # the parser is not needed then, which each request would pay for
+        response.headers["Vary"] = "Cookie"
 
 
 def _user_id(session: Session) -> str | None:

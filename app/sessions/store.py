@@ -1,26 +1,31 @@
-"""Sessions in Postgres, every time by the database's clock."""
+"""Sessions in Postgres, every time by the database's clock.
+
+The durations stand in the statements as literals ({idle} and the like): they are the same for the
+life of a store, and a parameter costs both sides at each request.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import NamedTuple
 
 from app.db import AnswerLost, Connection, Database, DatabaseUnavailable
 
 # Read without a lock: whoever saves finds out what has become of the row.
 _LOAD = """
 SELECT id, user_id, data, version,
-       expires_at < LEAST(now() + %(idle)s, absolute_at) - %(touch_every)s
+       expires_at < LEAST(now() + {idle}, absolute_at) - {touch_every}
 FROM web_session
-WHERE sid_hash = %(sid_hash)s AND expires_at > now() AND absolute_at > now()
+WHERE sid_hash = %(sid_hash)b AND expires_at > now() AND absolute_at > now()
 """
 
 # The hash is of a token made a moment ago: a conflict is with our own first attempt.
 _INSERT = """
 INSERT INTO web_session (sid_hash, user_id, data, expires_at, absolute_at)
-VALUES (%(sid_hash)s, %(user_id)s, %(data)s, now() + LEAST(%(idle)s, %(absolute)s),
-        now() + %(absolute)s)
+VALUES (%(sid_hash)b, %(user_id)s, %(data)b, now() + LEAST({idle}, {absolute}),
+        now() + {absolute})
 ON CONFLICT (sid_hash) DO NOTHING
 """
 
@@ -28,11 +33,11 @@ ON CONFLICT (sid_hash) DO NOTHING
 # as seldom as a read moves it, because a write that changes no indexed column can be HOT.
 _UPDATE = """
 UPDATE web_session
-SET data = %(data)s, version = version + 1,
-    expires_at = CASE WHEN expires_at < LEAST(now() + %(idle)s, absolute_at) - %(touch_every)s
-                      THEN LEAST(now() + %(idle)s, absolute_at)
+SET data = %(data)b, version = version + 1,
+    expires_at = CASE WHEN expires_at < LEAST(now() + {idle}, absolute_at) - {touch_every}
+                      THEN LEAST(now() + {idle}, absolute_at)
                       ELSE LEAST(expires_at, absolute_at) END
-WHERE sid_hash = %(sid_hash)s AND version = %(version)s
+WHERE sid_hash = %(sid_hash)b AND version = %(version)s
   AND expires_at > now() AND absolute_at > now()
 """
 
@@ -40,9 +45,9 @@ WHERE sid_hash = %(sid_hash)s AND version = %(version)s
 # that came first has deleted the row; one that comes later finds it by id, under its new hash.
 _ROTATE = """
 UPDATE web_session
-SET sid_hash = %(new_hash)s, user_id = %(user_id)s, data = %(data)s, version = version + 1,
-    expires_at = now() + LEAST(%(idle)s, %(absolute)s), absolute_at = now() + %(absolute)s
-WHERE sid_hash = %(sid_hash)s AND version = %(version)s
+SET sid_hash = %(new_hash)b, user_id = %(user_id)s, data = %(data)b, version = version + 1,
+    expires_at = now() + LEAST({idle}, {absolute}), absolute_at = now() + {absolute}
+WHERE sid_hash = %(sid_hash)b AND version = %(version)s
   AND expires_at > now() AND absolute_at > now()
 """
 
@@ -51,7 +56,7 @@ WHERE sid_hash = %(sid_hash)s AND version = %(version)s
 _LOCK = """
 SELECT sid_hash, data, version
 FROM web_session
-WHERE sid_hash IN (%(sid_hash)s, %(new_hash)s) AND expires_at > now() AND absolute_at > now()
+WHERE sid_hash IN (%(sid_hash)b, %(new_hash)b) AND expires_at > now() AND absolute_at > now()
 FOR UPDATE
 """
 
@@ -59,8 +64,8 @@ FOR UPDATE
 # no data. The setting ends with the transaction, hence with this statement.
 _TOUCH = """
 UPDATE web_session
-SET expires_at = LEAST(now() + %(idle)s, absolute_at)
-WHERE sid_hash = %(sid_hash)s AND expires_at > now() AND absolute_at > now()
+SET expires_at = LEAST(now() + {idle}, absolute_at)
+WHERE sid_hash = %(sid_hash)b AND expires_at > now() AND absolute_at > now()
   AND set_config('synchronous_commit', 'off', true) = 'off'
 """
 
@@ -84,8 +89,7 @@ DELETE FROM web_session USING over WHERE web_session.id = over.id
 """
 
 
-@dataclass(frozen=True, kw_only=True)
-class Row:
+class Row(NamedTuple):
     """A live session as it was read."""
 
     id: int
@@ -103,6 +107,30 @@ class Login:
     user_id: str | None
 
 
+@dataclass(frozen=True)
+class _Statements:
+    """The statements that know how long a session lives."""
+
+    load: str
+    insert: str
+    update: str
+    rotate: str
+    touch: str
+
+    @classmethod
+    def of(cls, *, idle: timedelta, absolute: timedelta) -> _Statements:
+        literals = {
+            name: f"interval '{each / timedelta(microseconds=1):.0f} microseconds'"
+            for name, each in {
+                "idle": idle,
+                "absolute": absolute,
+                "touch_every": min(timedelta(minutes=5), idle / 10),
+            }.items()
+        }
+        templates = _LOAD, _INSERT, _UPDATE, _ROTATE, _TOUCH
+        return cls(*(template.format(**literals) for template in templates))
+
+
 class SessionStore:
     """The statements; every method raises DatabaseUnavailable.
 
@@ -118,23 +146,17 @@ class SessionStore:
         absolute: timedelta = timedelta(hours=12),
     ):
         self._database = database
-        self._times = {
-            "idle": idle,
-            "absolute": absolute,
-            "touch_every": min(timedelta(minutes=5), idle / 10),
-        }
+        self._sql = _Statements.of(idle=idle, absolute=absolute)
 
     def load(self, sid_hash: bytes) -> Row | None:
         """The session, unless it is unknown or over."""
-        parameters = {"sid_hash": sid_hash, **self._times}
-        row = self._database.run(lambda c: c.execute(_LOAD, parameters).fetchone(), retry=True)
-        if row is None:
-            return None
-        return Row(id=row[0], user_id=row[1], data=row[2], version=row[3], touch_due=row[4])
+        statement, values = self._sql.load, {"sid_hash": sid_hash}
+        row = self._database.run(lambda c: c.ask(statement, values).fetchone(), retry=True)
+        return None if row is None else Row(*row)
 
     def insert(self, sid_hash: bytes, *, data: bytes, user_id: str | None) -> None:
         """A new session."""
-        self._count(_INSERT, {"sid_hash": sid_hash, "data": data, "user_id": user_id})
+        self._count(self._sql.insert, {"sid_hash": sid_hash, "data": data, "user_id": user_id})
 
     def save(
         self,
@@ -150,7 +172,8 @@ class SessionStore:
         When another request has saved meanwhile, `merge` makes from its data what is to be written.
         False when the session is over: nothing was written, and with `login` no token is valid.
         """
-        save = _Save(sid_hash, row, data, merge, login, self._times)
+        statement = self._sql.update if login is None else self._sql.rotate
+        save = _Save(statement, sid_hash, row, data, merge, login)
         try:
             if self._database.run(lambda c: save.write(c, row.version, data)):
                 return True
@@ -161,7 +184,7 @@ class SessionStore:
 
     def touch(self, sid_hash: bytes) -> None:
         """Records that the session is in use; lost when the server crashes just now."""
-        self._count(_TOUCH, {"sid_hash": sid_hash})
+        self._count(self._sql.touch, {"sid_hash": sid_hash})
 
     def delete(self, session_id: int) -> None:
         """Ends the session, whatever its token is by now."""
@@ -189,8 +212,7 @@ class SessionStore:
 
     def _count(self, statement: str, values: Mapping[str, object]) -> int:
         """How many rows it changed; done twice it has the effect of once."""
-        parameters = {**self._times, **values}
-        return self._database.run(lambda c: c.execute(statement, parameters).rowcount, retry=True)
+        return self._database.run(lambda c: c.ask(statement, values).rowcount, retry=True)
 
 
 class _Save:
@@ -198,20 +220,19 @@ class _Save:
 
     def __init__(
         self,
+        statement: str,
         sid_hash: bytes,
         row: Row,
         data: bytes,
         merge: Callable[[bytes], bytes],
         login: Login | None,
-        times: Mapping[str, timedelta],
     ):
+        self._statement = statement
         self._row = row
         self._data = data
         self._merge = merge
         self._login = login
-        self._statement = _UPDATE if login is None else _ROTATE
         self._values: dict[str, object] = {
-            **times,
             "sid_hash": sid_hash,
             "new_hash": sid_hash if login is None else login.new_hash,
             "user_id": None if login is None else login.user_id,
@@ -220,12 +241,12 @@ class _Save:
     def write(self, connection: Connection, version: int, data: bytes) -> bool:
         """Whether the row was still there in that version."""
         values = {**self._values, "version": version, "data": data}
-        return connection.execute(self._statement, values).rowcount == 1
+        return connection.ask(self._statement, values).rowcount == 1
 
     def settle(self, connection: Connection, unanswered: bool) -> bool:
         """The save of a row that another has changed, or perhaps our own lost statement."""
         with connection.transaction():
-            found = connection.execute(_LOCK, self._values).fetchone()
+            found = connection.ask(_LOCK, self._values).fetchone()
             if found is None:
                 return False
             sid_hash, theirs, version = found

@@ -63,21 +63,21 @@ def answer_lost(
     statement: str, *, carried_out: bool, then: Callable[[], Any] = lambda: None
 ) -> Iterator[None]:
     """The connection breaks under the first such statement, before or after the server does it."""
-    execute = Connection.execute
+    execute = psycopg.Cursor.execute
     lost: list[Any] = []
 
-    def breaking(self: Connection, query: Any, *args: Any, **kwargs: Any) -> Any:
+    def breaking(self: psycopg.Cursor[Any], query: Any, *args: Any, **kwargs: Any) -> Any:
         if lost or not str(query).strip().startswith(statement):
             return execute(self, query, *args, **kwargs)
         lost.append(query)
         if carried_out:
             execute(self, query, *args, **kwargs)
             then()
-        self.close()
+        self.connection.close()
         raise psycopg.OperationalError("server closed the connection unexpectedly")
 
     patch = pytest.MonkeyPatch()
-    patch.setattr(Connection, "execute", breaking)
+    patch.setattr(psycopg.Cursor, "execute", breaking)
     try:
         yield
     finally:

@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from flask import Flask, request, session
 from flask.testing import FlaskClient
 
-from app.db import Connection
 from app.sessions import codec, token
 from tests.app.conftest import AppFactory, Sql, cookie, database_of, log_in, records_of, register
 
@@ -62,14 +62,14 @@ def add_routes(app: Flask) -> None:
 def statements(app: Flask) -> Iterator[list[str]]:
     """The SQL that the application sends meanwhile."""
     sent: list[str] = []
-    execute = Connection.execute
+    execute = psycopg.Cursor.execute
 
-    def spy(self: Connection, query: Any, *args: Any, **kwargs: Any) -> Any:
+    def spy(self: psycopg.Cursor[Any], query: Any, *args: Any, **kwargs: Any) -> Any:
         sent.append(" ".join(str(query).split()))
         return execute(self, query, *args, **kwargs)
 
     patch = pytest.MonkeyPatch()
-    patch.setattr(Connection, "execute", spy)
+    patch.setattr(psycopg.Cursor, "execute", spy)
     try:
         yield sent
     finally:
