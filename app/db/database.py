@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
 import threading
@@ -11,12 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import TypeVar
-from weakref import WeakSet
 
 import psycopg
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
 from app.db.connection import Connection, libpq_parameters, limit_statements, reason
+from app.per_process import PerProcess
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -66,7 +65,7 @@ class _State:
     retry_at: float = 0.0
 
 
-class Database:
+class Database(PerProcess[_State]):
     """Runs work on pooled connections; away is an answer (DatabaseUnavailable), never a wait.
 
     `prepare` gets the first connection of the process, before any other is handed out. A fork
@@ -80,11 +79,10 @@ class Database:
         pool_max: int = 5,
         prepare: Callable[[Connection], None] | None = None,
     ):
+        super().__init__(_State)
         self._url = url
         self._pool_max = pool_max
         self._prepare = prepare
-        self._state = _State()
-        _databases.add(self)
 
     def run(
         self,
@@ -113,7 +111,10 @@ class Database:
             raise AnswerLost(str(lost)) from lost
 
     def close(self) -> None:
-        """Closes this process's pool, if it has one; the next use opens another."""
+        """Closes this process's pool, if it has one; the next use opens another.
+
+        A pool that the interpreter finds open at its end waits up to 5 s for each of its threads.
+        """
         pool, self._state.pool = self._state.pool, None
         if pool is not None:
             pool.close()
@@ -254,26 +255,3 @@ class Database:
             yield
         finally:
             state.lock.release()
-
-    def _after_fork(self) -> None:
-        _inherited.append(self._state)
-        self._state = _State()
-
-
-_databases: WeakSet[Database] = WeakSet()
-_inherited: list[_State] = []  # the parent's, kept: destroying them would talk to its server
-
-
-def _forget_parent() -> None:
-    for database in list(_databases):
-        database._after_fork()  # noqa: SLF001 - the same module
-
-
-def _close_all() -> None:
-    for database in list(_databases):
-        database.close()
-
-
-os.register_at_fork(after_in_child=_forget_parent)
-# A pool that the interpreter finds open at its end waits up to 5 s for each of its threads.
-atexit.register(_close_all)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
 import contextlib
 import logging
 import os
@@ -12,11 +11,11 @@ import socket
 import threading
 from asyncio import AbstractEventLoop
 from dataclasses import dataclass, field
-from weakref import WeakSet
 
 from websockets.http11 import Response
 
 from app.db import DatabaseUnavailable
+from app.per_process import PerProcess
 from app.realtime import notice
 from app.realtime.room import Draining, Room
 
@@ -38,7 +37,7 @@ class _State:
     ended: bool = False
 
 
-class Hub:
+class Hub(PerProcess[_State]):
     """One thread a process with all its WebSocket clients, started by the first of them.
 
     A fork leaves the parent's thread and clients to the parent. All methods may be called from any
@@ -46,10 +45,9 @@ class Hub:
     """
 
     def __init__(self, *, url: str | None, max_clients: int):
+        super().__init__(_State)
         self._url = url
         self._max_clients = max_clients
-        self._state = _State()
-        _hubs.add(self)
 
     def reserve(self) -> None:
         """Keeps a place for a client; raises Draining, Full or DatabaseUnavailable within 3 s."""
@@ -77,8 +75,11 @@ class Hub:
         loop, room, _ = opened
         loop.call_soon_threadsafe(room.welcome, connection, answer)
 
-    def end(self) -> None:
-        """Sends all clients away, and waits for them and the thread for at most 1 s."""
+    def close(self) -> None:
+        """Sends all clients away, and waits for them and the thread for at most 1 s.
+
+        Under a server that gives no notice of a drain this is the first that clients hear of it.
+        """
         state = self._state
         state.ended = True
         if state.open is not None and state.thread is not None:
@@ -130,10 +131,6 @@ class Hub:
         await over.wait()
         await room.end(_END_SECONDS * 0.8)
 
-    def _after_fork(self) -> None:
-        _inherited.append(self._state)
-        self._state = _State()
-
 
 def _drain(loop: AbstractEventLoop, told: int, room: Room) -> None:
     loop.remove_reader(told)  # it stays readable
@@ -152,22 +149,3 @@ def _places(wanted: int) -> int:
         extra={"event": "realtime.limited"},
     )
     return fitting
-
-
-_hubs: WeakSet[Hub] = WeakSet()
-_inherited: list[_State] = []  # the parent's, kept: destroying them would reach into its loop
-
-
-def _forget_parent() -> None:
-    for hub in list(_hubs):
-        hub._after_fork()  # noqa: SLF001 - the same module
-
-
-def _end_all() -> None:
-    for hub in list(_hubs):
-        hub.end()
-
-
-os.register_at_fork(after_in_child=_forget_parent)
-# Under a server that gives no notice this is the first that clients hear of its end.
-atexit.register(_end_all)

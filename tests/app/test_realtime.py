@@ -180,7 +180,7 @@ def test_a_worker_that_has_been_told_to_leave_takes_nobody(
         assert (answer.status_code, answer.json["error"]["code"]) == (503, "unavailable")  # type: ignore[index]
         assert answer.headers["Retry-After"] == "1"
     finally:
-        hub_of(app).end()
+        hub_of(app).close()
         os.close(read_end)
     assert ask(app, pair[0]).status_code == 503  # also when its thread is gone
 
@@ -194,7 +194,7 @@ def test_without_postgres_nobody_is_let_in(
         answer = ask(app, pair[0])
         assert answer.status_code == 503
         assert answer.json["error"]["code"] == "database_unavailable"  # type: ignore[index]
-    hub_of(app).end()
+    hub_of(app).close()
 
 
 def test_the_handshake_is_answered_when_the_worker_hears_all_messages(
@@ -214,7 +214,7 @@ def test_the_handshake_is_answered_when_the_worker_hears_all_messages(
         assert client.recv(2) == bytes([0x81, 13])
         assert client.recv(13) == b"from anywhere"
     finally:
-        hub_of(app).end()
+        hub_of(app).close()
     closed = client.recv(4)
     assert (closed[0], int.from_bytes(closed[2:])) == (0x88, 1012)
 

@@ -42,7 +42,7 @@ def test_a_fork_leaves_thread_and_clients_to_the_parent(database_url: str) -> No
             if child == 0:
                 assert threading.active_count() == 1
                 kept = hears(b"child")
-                hub.end()
+                hub.close()
                 assert kept.recv(100)[:1] == bytes([0x88])
                 sys.exit(0)
             assert os.waitpid(child, 0)[1] == 0
@@ -77,5 +77,5 @@ def test_a_low_limit_of_open_files_leaves_fewer_places(
         hub.give_back()
         hub.reserve()
     finally:
-        hub.end()
+        hub.close()
     assert "the limit of 130 open files has room for 2" in caplog.text
