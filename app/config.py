@@ -19,7 +19,7 @@ _SECRET_MIN = 16  # characters, in production
 _SECRET_VARIETY = 6  # different characters
 # What stands in examples. Long enough, or in a place, that no random secret holds it by chance.
 _PLACEHOLDER = re.compile(
-    r"^todo|changeme|changethis|replaceme|replacethis|yoursecret|yourtoken|placeholder|secretkey"
+    r"^todo|changeme|changethis|replaceme|replacethis|yoursecret|yourtoken|placeholder"
 )
 _HOST = r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?"
 _ORIGIN = re.compile(rf"https?://{_HOST}(?::(\d{{1,5}}))?", re.ASCII)
@@ -61,18 +61,13 @@ class Config:
         # Nothing is signed with it (session cookies hold random tokens), so that one a process
         # does where none is given; a well-known one would be a trap for the first who signs.
         key = _secret(environ, "SECRET_KEY", required=production) or secrets.token_hex(32)
-        token = _secret(environ, "INTERNAL_TOKEN", required=production)
-        if production and key == token:
-            raise ConfigError(
-                "INTERNAL_TOKEN: expected another value than SECRET_KEY's in production"
-            )
         return cls(
             env=env,
             app_name=_app_name(environ),
             database_url=database_url(environ),
             database_pool_max=_integer(environ, "DATABASE_POOL_MAX", default=5, low=1, high=1000),
             secret_key=key,
-            internal_token=token,
+            internal_token=_secret(environ, "INTERNAL_TOKEN", required=production),
             cors_origins=_cors_origins(environ),
             kafka_brokers=_kafka_brokers(environ),
             redis_url=_redis_url(environ),
