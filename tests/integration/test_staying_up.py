@@ -132,6 +132,8 @@ def test_the_first_failing_probe_does_not_keep_the_service_down(tmp_path: Path) 
         assert done.returncode == 1
         assert check in done.stderr
         assert cluster.reload("--force").returncode == 0
+        failing = f"[Master] The readiness probe fails: {check}. Serving all the same"
+        cluster.wait_log(failing, times=2)  # what was forced is asked too
         flag.unlink()
         cluster.wait_log("[Master] The readiness probe passes", seconds=40)
         wait_until(lambda: cluster.command("status").returncode == 0, what="status to be ready")
