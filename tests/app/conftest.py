@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
+import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +19,7 @@ from flask.testing import FlaskClient
 from app import create_app
 from app.config import Config
 from app.db import Database
+from tests.cluster import ROOT
 
 EMAIL = "ada@example.com"
 PASSWORD = "correct horse"
@@ -98,6 +103,21 @@ def log_in(client: FlaskClient, email: str = EMAIL) -> str:
     answer = client.post("/api/auth/login", json={"email": email, "password": PASSWORD})
     assert answer.status_code == 200, answer.text
     return cookie(client) or ""
+
+
+def run_forking(code: str, database_url: str) -> None:
+    """Runs a program that forks and prints "ok"; its argument is the database's URL."""
+    done = subprocess.run(
+        # CPython warns of a fork with threads: that is the case under test
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-", database_url],
+        input=textwrap.dedent(code),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ok\n", "")
 
 
 def cookie(client: FlaskClient, name: str = "session") -> str | None:

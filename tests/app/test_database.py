@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import textwrap
 import threading
 import time
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from psycopg.conninfo import make_conninfo
 from app.db import Connection, Database, DatabaseUnavailable, reason
 from app.db.connection import libpq_parameters
 from deploy.ops.embedded_postgres import EmbeddedPostgres
-from tests.app.conftest import Sql, records_of
+from tests.app.conftest import Sql, records_of, run_forking
 from tests.wait import wait_until
 
 NOBODY = "postgresql://ada:hunter2@127.0.0.1:1/none"
@@ -284,17 +283,7 @@ def test_a_child_opens_its_own_pool(database_url: str) -> None:
         assert db.run(lambda c: c.execute("SELECT 1").fetchone()) == (1,)
         print("ok")
     """
-    done = subprocess.run(
-        # CPython warns of a fork with threads: that is the case under test
-        [sys.executable, "-W", "ignore::DeprecationWarning", "-", database_url],
-        input=textwrap.dedent(code),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "ok\n", "")
+    run_forking(code, database_url)
 
 
 def test_a_process_with_an_open_pool_ends_at_once(database_url: str) -> None:

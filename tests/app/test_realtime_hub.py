@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import resource
-import subprocess
-import sys
-import textwrap
 
 import pytest
 
 from app.realtime import Full, Hub
-from tests.cluster import ROOT
+from tests.app.conftest import run_forking
 
 
 def test_a_fork_leaves_thread_and_clients_to_the_parent(database_url: str) -> None:
@@ -51,17 +47,7 @@ def test_a_fork_leaves_thread_and_clients_to_the_parent(database_url: str) -> No
         assert first.recv(100) == bytes([0x81, 5]) + b"again"
         print("ok")
     """
-    done = subprocess.run(
-        # CPython warns of a fork with threads: that is the case under test
-        [sys.executable, "-W", "ignore::DeprecationWarning", "-", database_url],
-        input=textwrap.dedent(code),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "ok\n", "")
+    run_forking(code, database_url)
 
 
 def test_a_low_limit_of_open_files_leaves_fewer_places(
