@@ -8,7 +8,7 @@ ifdef MODE
 export CLUSTER_MODE := $(MODE)
 endif
 
-.PHONY: help setup run test bench drops loadtest lint format clean
+.PHONY: help setup run test test-system bench drops loadtest lint format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -20,8 +20,12 @@ run: setup ## serve on 127.0.0.1:3000 with an embedded Postgres; Ctrl-C stops it
 	@[ "$$APP_ENV" != production ] || $(PY) -m app.db migrate  # elsewhere the start does it
 	@exec .venv/bin/gunicorn -c gunicorn.conf.py
 
-test: setup ## run every test
+test: setup ## run every test but those of test-system
 	@$(PY) -m pytest -n auto $(ARGS)
+
+test-system: setup ## real systemd in containers (root, debootstrap, systemd-container)
+	@$(PY) -m tests.system.rootfs  # the first time, some minutes
+	@$(PY) -m pytest -n 2 --dist loadfile tests/system $(ARGS)
 
 bench: setup ## hold speed and memory to their bounds, beside stock Gunicorn (needs wrk)
 	@$(PY) -m bench $(ARGS)
@@ -32,12 +36,13 @@ drops: setup ## prove that no request is lost: make drops ARGS='http://127.0.0.1
 loadtest: setup ## one worker against a cluster under load: var/loadtest/report.html
 	@$(PY) -m loadtests.comparison $(ARGS)
 
-lint: setup ## ruff, mypy strict, shellcheck, shfmt
+lint: setup ## ruff, mypy strict, shellcheck, shfmt, systemd-analyze
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
 	@.venv/bin/shellcheck $$(git ls-files '*.sh' .ci/run)
 	@.venv/bin/shfmt -d -i 2 -ci $$(git ls-files '*.sh' .ci/run)
+	@systemd/verify.sh
 
 format: setup ## rewrite the code as the linters want it
 	@.venv/bin/ruff check --fix .

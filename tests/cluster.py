@@ -27,6 +27,7 @@ GUNICORN = Path(sys.executable).with_name("gunicorn")
 _NOT_INHERITED = {
     *("DATABASE_URL", "CLUSTER_WORKERS", "WORKER_COUNT", "CLUSTER_MODE", "BIND", "HOST"),
     *("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MODE", "ENV_FILE", "LOG_LEVEL", "LOG_FORMAT"),
+    *("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "WATCHDOG_PATH"),
 }
 APPS = ROOT / "tests" / "integration" / "apps"
 
@@ -62,10 +63,12 @@ class Cluster:
         env: Mapping[str, str] | None = None,
         config: Path | None = None,
         program: Sequence[str] = (str(GUNICORN),),
+        pass_fds: Sequence[int] = (),
     ):
         directory.mkdir(exist_ok=True)
         self.port = free_port()
         self.directory = directory
+        self._pass_fds = tuple(pass_fds)
         self.runtime = directory / "run"
         self.log_file = directory / "log"
         self._command = [*program, "-c", str(config or ROOT / "gunicorn.conf.py"), *arguments]
@@ -106,6 +109,7 @@ class Cluster:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                pass_fds=self._pass_fds,
             )
 
     def stop(self, number: int = signal.SIGTERM) -> int:

@@ -1,4 +1,9 @@
-"""The schema's history: ordered SQL files, each applied once, in a transaction of its own."""
+"""The schema's history: ordered SQL files, each applied once, in a transaction of its own.
+
+`0007_name.sql` is an expand step: the release in service must go on working with it.
+`0008_name.contract.sql` takes away what no release in service uses any more, and is only applied
+when it is asked for.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +19,10 @@ from typing import Any
 import psycopg
 from psycopg.rows import class_row
 
+from app.db.expand import destructive
+
 SCHEMA = Path(__file__).parents[1] / "schema"
-_FILE = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
+_FILE = re.compile(r"(\d{4})_([a-z0-9_]+)(\.contract)?\.sql")
 
 _READ = "SELECT version, name, checksum, applied_at FROM schema_migration ORDER BY version"
 
@@ -40,6 +47,11 @@ class MigrationError(Exception):
     """The schema cannot be brought up to date; nothing of the failed migration was kept."""
 
 
+class Kind(StrEnum):
+    EXPAND = "expand"
+    CONTRACT = "contract"
+
+
 class State(StrEnum):
     APPLIED = "applied"
     PENDING = "pending"
@@ -54,6 +66,13 @@ class Migration:
     version: int
     name: str
     sql: bytes
+    kind: Kind = Kind.EXPAND
+
+    @property
+    def label(self) -> str:
+        """The file's name without its last suffix: `0008_drop_old.contract`."""
+        suffix = ".contract" if self.kind is Kind.CONTRACT else ""
+        return f"{self.version:04}_{self.name}{suffix}"
 
     @property
     def checksum(self) -> str:
@@ -79,6 +98,7 @@ class Entry:
     name: str
     state: State
     applied_at: datetime | None
+    kind: Kind | None = Kind.EXPAND  # None: the file is not there to say it
 
 
 def read(folder: Path = SCHEMA) -> tuple[Migration, ...]:
@@ -87,8 +107,12 @@ def read(folder: Path = SCHEMA) -> tuple[Migration, ...]:
     for path in sorted(folder.glob("*.sql")):
         match = _FILE.fullmatch(path.name)
         if match is None:
-            raise MigrationError(f"{path.name}: expected a name like 0001_what_it_does.sql")
-        found.append(Migration(int(match[1]), match[2], path.read_bytes()))
+            raise MigrationError(
+                f"{path.name}: expected a name like 0001_what_it_does.sql, "
+                "or 0001_what_it_does.contract.sql"
+            )
+        kind = Kind.CONTRACT if match[3] else Kind.EXPAND
+        found.append(Migration(int(match[1]), match[2], path.read_bytes(), kind))
     for expected, migration in enumerate(found, start=1):
         if migration.version != expected:
             what = "twice" if migration.version < expected else f"but {expected:04} is missing"
@@ -104,7 +128,7 @@ def compare(migrations: Sequence[Migration], applied: Sequence[Applied]) -> list
     entries = [_entry(migration, rows) for migration in migrations]
     known = {migration.version for migration in migrations}
     entries += [
-        Entry(row.version, row.name, State.UNKNOWN, row.applied_at)
+        Entry(row.version, row.name, State.UNKNOWN, row.applied_at, None)
         for row in applied
         if row.version not in known
     ]
@@ -122,22 +146,66 @@ def apply(
     *,
     report: Callable[[Migration], None] = lambda _: None,
 ) -> int:
-    """Applies what is pending and returns how many; raises MigrationError.
+    """Applies the expand steps that are pending and returns how many; raises MigrationError.
 
     Any number of processes may call it at once: each migration is applied by one of them.
     `connection` is in autocommit mode. When all is up to date it costs one statement.
     """
-    if _pending(status(connection, migrations)) is None:
-        return 0
+    left = _pending(status(connection, migrations), Kind.EXPAND)
+    for version in left:
+        _refuse_destructive(migrations[version - 1])
+    return _apply(connection, migrations, Kind.EXPAND, report) if left else 0
+
+
+def contract(
+    connection: psycopg.Connection[Any],
+    migrations: Sequence[Migration],
+    *,
+    report: Callable[[Migration], None] = lambda _: None,
+) -> int:
+    """Applies the contract steps that are left, otherwise as `apply`.
+
+    Raises MigrationError as well while an expand step before the last of them is pending.
+    """
+    left = contract_steps(status(connection, migrations), migrations)
+    return _apply(connection, migrations, Kind.CONTRACT, report) if left else 0
+
+
+def contract_steps(entries: Sequence[Entry], migrations: Sequence[Migration]) -> list[Migration]:
+    """The contract steps that are left; raises MigrationError as `contract`. Pure."""
+    left = _pending(entries, Kind.CONTRACT)
+    first = next(iter(_pending(entries, Kind.EXPAND)), None)
+    if left and first is not None and first < left[-1]:
+        raise MigrationError(
+            f"{migrations[first - 1].label} is pending and comes first: python -m app.db migrate"
+        )
+    return [migrations[version - 1] for version in left]
+
+
+def _apply(
+    connection: psycopg.Connection[Any],
+    migrations: Sequence[Migration],
+    kind: Kind,
+    report: Callable[[Migration], None],
+) -> int:
     done = 0
-    while (migration := _apply_next(connection, migrations)) is not None:
+    while (migration := _apply_next(connection, migrations, kind)) is not None:
         report(migration)
         done += 1
     return done
 
 
+def _refuse_destructive(migration: Migration) -> None:
+    statement = destructive(migration.sql.decode(errors="replace"))
+    if statement:
+        raise MigrationError(
+            f"{migration.label}.sql: the release in service may still need what this changes: "
+            f"{statement} (a contract step: {migration.version:04}_{migration.name}.contract.sql)"
+        )
+
+
 def _apply_next(
-    connection: psycopg.Connection[Any], migrations: Sequence[Migration]
+    connection: psycopg.Connection[Any], migrations: Sequence[Migration], kind: Kind
 ) -> Migration | None:
     with connection.transaction():
         connection.execute(_LOCK_DEADLINE)
@@ -149,17 +217,17 @@ def _apply_next(
             ) from None
         connection.execute(_CREATE)
         # Read only now: at READ COMMITTED it sees what the lock's previous holder committed.
-        version = _pending(compare(migrations, _applied(connection)))
-        if version is None:
+        left = _pending(compare(migrations, _applied(connection)), kind)
+        if not left:
             return None
-        migration = migrations[version - 1]
+        migration = migrations[left[0] - 1]
         try:
             connection.execute(migration.sql)
         except psycopg.OperationalError:
             raise
         except psycopg.Error as error:
             raise MigrationError(
-                f"{migration.version:04}_{migration.name} failed: {str(error).splitlines()[0]}"
+                f"{migration.label} failed: {str(error).splitlines()[0]}"
             ) from error
         connection.execute(_RECORD, (migration.version, migration.name, migration.checksum))
     return migration
@@ -173,21 +241,21 @@ def _applied(connection: psycopg.Connection[Any]) -> list[Applied]:
             return []
 
 
-def _pending(entries: Sequence[Entry]) -> int | None:
-    """The first version to apply; raises MigrationError when a file changed after the fact."""
+def _pending(entries: Sequence[Entry], kind: Kind) -> list[int]:
+    """The versions to apply; raises MigrationError when a file changed after the fact."""
     for entry in entries:
         if entry.state is State.CHANGED:
             raise MigrationError(
                 f"{entry.version:04}_{entry.name} was changed after it was applied: "
                 "restore the file and put the change into a new one"
             )
-    return next((e.version for e in entries if e.state is State.PENDING), None)
+    return [e.version for e in entries if e.state is State.PENDING and e.kind is kind]
 
 
 def _entry(migration: Migration, rows: Mapping[int, Applied]) -> Entry:
     row = rows.get(migration.version)
     if row is None:
-        return Entry(migration.version, migration.name, State.PENDING, None)
+        return Entry(migration.version, migration.name, State.PENDING, None, migration.kind)
     same = (row.name, row.checksum) == (migration.name, migration.checksum)
     state = State.APPLIED if same else State.CHANGED
-    return Entry(migration.version, migration.name, state, row.applied_at)
+    return Entry(migration.version, migration.name, state, row.applied_at, migration.kind)

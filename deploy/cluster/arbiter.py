@@ -13,14 +13,14 @@ import os
 import select
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
 from gunicorn import sock
 from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
 
-from deploy.cluster import launch, slots
+from deploy.cluster import exits, launch, leaving, listeners, second_master, slots
 from deploy.cluster.crew import Crew
 from deploy.cluster.desired_state import DesiredState
 from deploy.cluster.good_mold import GoodMold
@@ -31,6 +31,7 @@ from deploy.cluster.reload_queue import ReloadQueue
 from deploy.cluster.reloading import Ended
 from deploy.cluster.runtime_files import RuntimeFiles
 from deploy.cluster.settings import Settings
+from deploy.cluster.supervisor import Supervisor
 from deploy.cluster.worker_handle import WorkerHandle
 from deploy.state import ledger, request
 from deploy.state.layout import Leave
@@ -39,9 +40,6 @@ from deploy.state.scoreboard import Master, Scoreboard
 
 # How long the loop sleeps at most, and while something is under way that has a deadline.
 _IDLE_SECONDS, _BUSY_SECONDS = 1.0, 0.05
-# A quick stop gives workers so long before it kills them.
-_QUICK_STOP_SECONDS = 1.0
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 
 def install(server: Arbiter, settings: Settings, directory: str) -> RollingArbiter:
@@ -62,7 +60,9 @@ class RollingArbiter(Arbiter):
 
     WORKERS: dict[int, WorkerHandle]
     LISTENERS: list[Any]
+    dirty_arbiter_pid: int
     reexec_pid: int
+    master_pid: int
     pid: int
     num_workers: int
     systemd: bool
@@ -78,7 +78,9 @@ class RollingArbiter(Arbiter):
         # What molds start with: as the master itself, before its own configuration added to it.
         self.environ: dict[str, str] = dict(self.cfg.env_orig)
         self._started = time.time()
-        self._gone: list[MoldHandle] = []  # molds that are about to end
+        self._supervisor = Supervisor(os.environ, self.pid, self.log)
+        self.gone: list[MoldHandle] = []  # molds that are about to end
+        self._start: launch.Launch | None = None
         self._reloads = ReloadQueue(self)
         self._complete = False  # all workers were ready since the last change of their number
         self._stopping = False
@@ -102,6 +104,10 @@ class RollingArbiter(Arbiter):
             self.num_workers,
             extra={"event": "master.starting", "workers": self.num_workers},
         )
+
+    def listening(self) -> None:
+        """The listeners are there: the board shows where they really are."""
+        self.board.describe(self._description())
 
     def check_limits(self) -> None:
         """Says when the workers want more than the machine and the database grant."""
@@ -135,14 +141,18 @@ class RollingArbiter(Arbiter):
 
     def wait_for_signals(self, timeout: float = _IDLE_SECONDS) -> list[int]:
         """Wakes up for what molds and workers say, too."""
-        restless = self._reloads.current or self._gone or self._health.pending or self.crew.restless
+        restless = self._reloads.current or self.gone or self._health.pending or self.crew.restless
         if restless or not self._good.ready:
             timeout = min(timeout, _BUSY_SECONDS)
+        timeout = max(0.0, min(timeout, self._supervisor.seconds))
         poll = select.poll()
         molds = [mold.fileno() for mold in self._molds()]
         for fd in (self._wakeup, *molds, *self.crew.reports):
             if fd >= 0:
                 poll.register(fd, select.POLLIN)
+        for fd, events in self._supervisor.waiting:
+            if fd >= 0:
+                poll.register(fd, events)
         if self.SIG_QUEUE.empty():
             poll.poll(timeout * 1000)
         with contextlib.suppress(BlockingIOError):
@@ -166,6 +176,7 @@ class RollingArbiter(Arbiter):
         self._fill_slots(now)
         self.crew.press(now)
         self._announce_complete(now)
+        self._supervisor.step(time.monotonic(), self)
 
     def murder_workers(self) -> None:
         """A worker that hangs is replaced first (`Crew.press`)."""
@@ -188,11 +199,23 @@ class RollingArbiter(Arbiter):
         """One less, never below one; kept likewise."""
         self._scale(self.num_workers - 1, "signal TTOU")
 
+    def handle_winch(self) -> None:
+        """From the first master: what is said to systemd is this one's from now on."""
+        self._supervisor.entitle()
+        super().handle_winch()
+
     def handle_usr1(self) -> None:
         """Reopens the log files of all, also of the workers to come."""
         super().handle_usr1()
         for mold in self._molds():
             mold.reopen_logs()
+
+    def reexec(self) -> None:
+        """A second master beside this one, unless there are two."""
+        if self.reexec_pid or self.master_pid:
+            super().reexec()  # says so
+        else:
+            self.reexec_pid = second_master.start(self)
 
     def kill_worker(self, pid: int, sig: int) -> None:
         """Remembers who was told to leave: that worker's end is no death."""
@@ -202,7 +225,7 @@ class RollingArbiter(Arbiter):
 
     def reap_workers(self) -> None:
         """Says why a worker ended; no exit code of a worker ever stops the master."""
-        for pid, status in _reaped():
+        for pid, status in exits.reaped():
             mold = next((each for each in self._molds() if each.pid == pid), None)
             if pid == self.reexec_pid:
                 self.reexec_pid = 0
@@ -219,6 +242,8 @@ class RollingArbiter(Arbiter):
         Gunicorn swallows a second TERM, and resets the connections that wait in the backlog.
         """
         self._stopping = True
+        self.handle_chld()
+        self._supervisor.leave(self, successor=self.reexec_pid)
         self._abandon_molds()
         alone = self.reexec_pid == self.master_pid == 0 and not self.systemd
         if alone:  # nobody else accepts at our listeners
@@ -226,65 +251,26 @@ class RollingArbiter(Arbiter):
                 worker.seat.leaves(Leave.LAST)
         sock.close_sockets(self.LISTENERS, alone)
         self.LISTENERS = []
-        self._tell_to_leave(graceful)
-        deadline = self._last_leave(graceful)
-        while self.crew.all() or self.dirty_arbiter_pid or self._gone:
-            again = any(n in _STOP_SIGNALS for n in self.wait_for_signals(_BUSY_SECONDS))
-            if again and graceful:
-                self.log.info("[Master] Asked again: stopping at once")
-                graceful = False
-                self._tell_to_leave(graceful)
-                deadline = self._last_leave(graceful)
-            self._watch_them_leave()
-            if time.monotonic() >= deadline:
-                break
-        for worker in self.crew.all():
-            self.crew.signal(worker, signal.SIGKILL)
-        for mold in self._gone:
-            mold.give_up("stopped")
-        deadline = time.monotonic() + _QUICK_STOP_SECONDS
-        while (self.crew.all() or self._gone) and time.monotonic() < deadline:
-            self.wait_for_signals(_BUSY_SECONDS)
-            self._watch_them_leave()
-
-    def _tell_to_leave(self, graceful: bool) -> None:
-        number = signal.SIGTERM if graceful else signal.SIGQUIT
-        if self.dirty_arbiter_pid:
-            self.kill_dirty_arbiter(number)
-        for worker in self.crew.all():
-            self.crew.signal(worker, number)
-
-    def _last_leave(self, graceful: bool) -> float:
-        """When the last worker is to be gone (monotonic)."""
-        now = time.monotonic()
-        latest = max((worker.leave_by for worker in self.crew.all()), default=now)
-        return (latest if graceful else now) + _QUICK_STOP_SECONDS
-
-    def _watch_them_leave(self) -> None:
-        now = time.monotonic()
-        self.handle_chld()
-        self.crew.observe(self.num_workers)
-        self.crew.press(now)
-        for mold in self._gone:
-            mold.observe(now)
-        self._gone = [mold for mold in self._gone if mold.alive]
+        leaving.see_off(self, graceful=graceful)
 
     # --- the molds
 
     def _molds(self) -> list[MoldHandle]:
-        molds = (self._good.handle, self._reloads.candidate, *self._gone)
+        molds = (self._good.handle, self._reloads.candidate, *self.gone)
         return [mold for mold in molds if mold is not None]
 
     def _keep_mold(self, now: float) -> None:
-        self._gone = [mold for mold in self._gone if mold.alive]
+        self.gone = [mold for mold in self.gone if mold.alive]
         self._good.step(now, first=self._launch, timeout=self.settings.ready_timeout)
 
     def _launch(self) -> launch.Launch:
         """As this master was started, with its links as they were written."""
-        context = self.START_CTX
-        return launch.of_this_process(
-            arguments=context["args"][1:], directory=context["cwd"], environ=self.environ
-        )
+        if self._start is None:  # once: by the next reload a link may hide which interpreter it was
+            context = self.START_CTX
+            self._start = launch.of_this_process(
+                arguments=context["args"][1:], directory=context["cwd"], environ=self.environ
+            )
+        return self._start
 
     def _abandon_molds(self) -> None:
         candidate, good = self._reloads.candidate, self._good.handle
@@ -292,7 +278,7 @@ class RollingArbiter(Arbiter):
         self._good.handle = None
         if good is not None:
             good.discard()
-        self._gone += [mold for mold in (candidate, good) if mold is not None and mold.alive]
+        self.gone += [mold for mold in (candidate, good) if mold is not None and mold.alive]
 
     # --- the reload
 
@@ -302,7 +288,7 @@ class RollingArbiter(Arbiter):
         if ended is None:
             return
         if not ended.complete and candidate is not None and candidate.alive:
-            self._gone.append(candidate)
+            self.gone.append(candidate)
         self._say_outcome(ended)
 
     def adopt_generation(self, mold: MoldHandle, listeners: list[Any], cfg: Any) -> None:
@@ -311,7 +297,7 @@ class RollingArbiter(Arbiter):
         former = self._good.adopt(mold)
         if former is not None:
             former.discard()
-            self._gone.append(former)
+            self.gone.append(former)
         self.LISTENERS = listeners
         self.cfg = self.app.cfg = cfg
         self.address, self.timeout = cfg.address, cfg.timeout
@@ -329,6 +315,9 @@ class RollingArbiter(Arbiter):
             old, new = getattr(before, name), getattr(self.settings, name)
             if old != new:
                 self.log.warning("[Master] %s=%s takes effect at the next start", name.upper(), new)
+        if self.systemd and before.bind != self.settings.bind:
+            bind = ",".join(self.settings.bind)
+            self.log.warning("[Master] BIND=%s is ignored: a systemd socket wins", bind)
 
     def _say_outcome(self, ended: Ended) -> None:
         if ended.complete:
@@ -390,7 +379,7 @@ class RollingArbiter(Arbiter):
             return
         worker = next(iter(self.crew.failures.values()))
         self.record("start", outcome="failed", why=worker.failure)
-        raise HaltServer("The application does not load.", _halt_code(worker.status))
+        raise HaltServer("The application does not load.", exits.halt_code(worker.status))
 
     def _announce_complete(self, now: float) -> None:
         if slots.ready_slots(self.crew.members(), self.num_workers) == self.num_workers:
@@ -438,22 +427,5 @@ class RollingArbiter(Arbiter):
             generation=self._reloads.generation,
             release=self.release,
             app_name=self.settings.app_name,
-            address=", ".join(self.cfg.settings["bind"].get()),
+            address=", ".join(listeners.names(self.LISTENERS) or self.cfg.settings["bind"].get()),
         )
-
-
-def _reaped() -> Iterator[tuple[int, int]]:
-    """Children that have ended, with their wait status; nobody is waited for."""
-    while True:
-        try:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return
-        if not pid:
-            return
-        yield pid, status
-
-
-def _halt_code(status: int) -> int:
-    """The master's exit code for a worker that could not boot: the worker's own, never 0."""
-    return os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) and status else 1

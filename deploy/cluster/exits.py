@@ -1,9 +1,10 @@
-"""Why a worker ended, in the words of logs and `status`. Pure."""
+"""Which children have ended, and why, in the words of logs and `status`."""
 
 from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 
 
 def reason(status: int, *, timed_out: bool, oom_killed: bool) -> str:
@@ -23,3 +24,20 @@ def reason(status: int, *, timed_out: bool, oom_killed: bool) -> str:
         return f"signal {signal.Signals(number).name}"
     except ValueError:  # a real-time signal has no name
         return f"signal {number}"
+
+
+def reaped() -> Iterator[tuple[int, int]]:
+    """Children that have ended, with their wait status; nobody is waited for."""
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if not pid:
+            return
+        yield pid, status
+
+
+def halt_code(status: int) -> int:
+    """The master's exit code for a worker that could not boot: the worker's own, never 0."""
+    return os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) and status else 1

@@ -148,6 +148,7 @@ def nworkers_changed(server: RollingArbiter, new: int, old: int | None) -> None:
 @never_raises
 def when_ready(server: RollingArbiter) -> None:
     """The master listens; the workers are forked next."""
+    server.listening()
     server.log.info(
         "[Master] Starting %d worker(s)", server.num_workers, extra={"event": "master.listening"}
     )

@@ -27,7 +27,10 @@ class Limits:
         limits = self._control_group.limits()
         self._warn(cpu_warning(workers, available_cpus(limits.affinity, limits.quota)))
         self._warn(memory_warning(workers, worker_max_rss, limits.memory))
-        self._connection_check = start_check(workers)
+        try:
+            self._connection_check = start_check(workers)
+        except OSError:  # the release's interpreter is gone: the warning can be done without
+            self._connection_check = None
 
     def reaped(self, pid: int) -> bool:
         """Whether the child was the check of connections; its answer is then logged."""

@@ -46,6 +46,19 @@ def close(listeners: Sequence[Any]) -> None:
                 os.unlink(address)  # noqa: PTH108 - as it was bound
 
 
+def names(listeners: Sequence[Any]) -> list[str]:
+    """Where they really listen, as BIND would say it; a systemd socket may be anywhere."""
+    return [_name(listener.getsockname()) for listener in listeners]
+
+
+def _name(address: Any) -> str:
+    if isinstance(address, tuple):
+        host, port = address[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    path = os.fsdecode(address)
+    return f"unix:@{path[1:]}" if path.startswith("\0") else f"unix:{path}"
+
+
 def _key(address: object) -> object:
     """The same for two spellings of one address."""
     if isinstance(address, str) and not address.startswith("\0"):
@@ -70,9 +83,12 @@ def _bound(address: Any, cfg: Any, log: Any, current: Sequence[Any]) -> Any:
         listen.refuse_taken(address)
     elif isinstance(address, str) and _is_held(address):
         raise AddressTakenError(f"unix:{address} is taken by another process")
+    umask = os.umask(0o022)
+    os.umask(umask)
     try:
         return sock._sock_type(address)(address, cfg, log)  # noqa: SLF001 - as create_sockets does
     except (OSError, ValueError, TypeError) as error:
+        os.umask(umask)  # Gunicorn's bind puts it back only when it has succeeded
         raise SettingsError(
             f"bind={address!r}: expected an address to listen at ({error})"
         ) from None

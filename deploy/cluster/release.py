@@ -1,4 +1,4 @@
-"""Which release this is: what RELEASE says, else the commit that is checked out."""
+"""Which release this is: what RELEASE says, the variable or the file, else the commit."""
 
 from __future__ import annotations
 
@@ -11,11 +11,21 @@ _COMMIT = re.compile(r"[0-9a-f]{40,64}")
 
 
 def identify(environ: Mapping[str, str], directory: Path) -> str:
-    """The name of the release: RELEASE, else the first seven digits of Git's HEAD, else `unknown`.
+    """The name of the release: RELEASE, else the file of that name, which its building has left.
 
-    Git's files are read, not git run: a server may have none (gitrepository-layout(5)).
+    In a checkout it is the first seven digits of Git's HEAD, else `unknown`. Git's files are read,
+    not git run: a server may have none (gitrepository-layout(5)).
     """
-    return environ.get("RELEASE") or _head(directory / ".git") or UNKNOWN
+    found = environ.get("RELEASE") or _written(directory / "RELEASE") or _head(directory / ".git")
+    return found or UNKNOWN
+
+
+def _written(file: Path) -> str | None:
+    try:
+        words = file.read_text(errors="replace").split()
+    except OSError:
+        return None
+    return words[0] if words else None
 
 
 def _head(git: Path) -> str | None:

@@ -56,6 +56,7 @@ class Settings:
     threads: int
     ready_path: str | None  # None: not set, so the default, which an application may lack
     ready_timeout: int
+    watchdog_path: str  # empty: the master's loop alone feeds systemd's watchdog
     graceful_timeout: int
     request_timeout: int
     max_requests: int
@@ -84,7 +85,7 @@ class Settings:
         `mode` is the one that an operator asked for; it wins over CLUSTER_MODE.
 
         An empty variable counts as not set, as a line `NAME=` in a file is meant, except for
-        READY_PATH, where it says that there is no probe.
+        READY_PATH and WATCHDOG_PATH, where it says that nothing is asked.
         """
         from_file = added_by_file(environ, env_file or {})
         merged = {**environ, **from_file}
@@ -93,6 +94,7 @@ class Settings:
         mode = mode or variables.one_of("CLUSTER_MODE", ("cluster", "fork"))
         wsgi_app = variables.matching("WSGI_APP", OWN_APPLICATION, _WSGI_APP, "module:callable")
         asked = variables.workers()
+        watchdog_path = variables.path("WATCHDOG_PATH")
         return cls(
             app_env=app_env,
             app_name=variables.text("APP_NAME", "Smart Factory"),
@@ -105,6 +107,7 @@ class Settings:
             threads=variables.integer("THREADS", 4, least=1, most=1000),
             ready_path=variables.path("READY_PATH"),
             ready_timeout=variables.duration("READY_TIMEOUT", 30, least=1),
+            watchdog_path="/health/live" if watchdog_path is None else watchdog_path,
             graceful_timeout=variables.duration("GRACEFUL_TIMEOUT", 10, least=1),
             request_timeout=variables.duration("REQUEST_TIMEOUT", 30, least=1),
             max_requests=variables.integer("MAX_REQUESTS", 0, least=0),

@@ -4,7 +4,21 @@ from __future__ import annotations
 
 import click
 
-from deploy.ops import describe, history, reload, scale, status
+from deploy.ops import (
+    completion,
+    describe,
+    doctor,
+    history,
+    logs,
+    monit,
+    release,
+    reload,
+    rollback,
+    scale,
+    status,
+    switch,
+    validate,
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -12,5 +26,8 @@ def main() -> None:
     """Look at and steer the cluster that runs here (RUNTIME_DIRECTORY, default var/run)."""
 
 
-for _module in (status, describe, reload, scale, history):
+for _module in (
+    *(status, monit, describe, logs, reload, scale, switch, rollback, validate, history, doctor),
+    *(release, completion),
+):
     main.add_command(_module.command)

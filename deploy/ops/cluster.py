@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
+from deploy.ops import systemd
 from deploy.ops.errors import LockedError, OperationError
 from deploy.ops.exit_code import ExitCode
 from deploy.state import lock
@@ -28,6 +29,33 @@ class NotRunningError(OperationError):
         self.master = master  # the one that has left its board behind
 
 
+class PlainServiceError(NotRunningError):
+    """The plain service runs in the cluster's place."""
+
+    def __init__(self, master: Master | None = None):
+        back = "back with: smart-factory rollback bare --undo"
+        super().__init__(
+            f"not running: the plain service smart-factory-bare runs; {back}",
+            master,
+            next_step="smart-factory rollback bare --undo",
+        )
+
+
+# Where the units keep it: another cluster on the machine has nothing to do with them.
+_RUNTIME_OF_UNITS = Path("/run/smart-factory")
+
+
+def not_running(
+    detail: str, runtime_directory: Path, master: Master | None = None
+) -> NotRunningError:
+    """The error, which says so when the plain service runs instead."""
+    if runtime_directory == _RUNTIME_OF_UNITS:
+        with contextlib.suppress(systemd.SystemdError):
+            if systemd.active(systemd.BARE):
+                return PlainServiceError(master)
+    return NotRunningError(detail, master)
+
+
 class RunningCluster:
     """The cluster whose board is in `runtime_directory`; raises NotRunningError."""
 
@@ -37,12 +65,13 @@ class RunningCluster:
             self._board = Scoreboard.open(self._path)
         except (OSError, ScoreboardError) as error:
             why = "no scoreboard" if isinstance(error, FileNotFoundError) else str(error)
-            raise NotRunningError(f"not running ({why} in {runtime_directory})") from None
+            detail = f"not running ({why} in {runtime_directory})"
+            raise not_running(detail, runtime_directory) from None
         self._inode = self._path_inode()
         self.master = self._board.master()  # whom the command talks to, from begin to end
         if start_ticks(self.master.pid) != self.master.start_ticks:
             gone = f"not running (its master, pid {self.master.pid}, is gone)"
-            raise NotRunningError(gone, self.master)
+            raise not_running(gone, runtime_directory, self.master)
 
     @property
     def board(self) -> Scoreboard:

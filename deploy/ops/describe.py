@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from deploy.ops import slot_facts, slot_page
+from deploy.ops import completion, slot_facts, slot_page
 from deploy.ops.cluster import RunningCluster
 from deploy.ops.directories import Directories
 from deploy.ops.errors import WrongUseError
@@ -15,7 +15,7 @@ from deploy.ops.exit_code import ExitCode
 
 
 @click.command("describe", short_help="Show one slot: its workers, exits, failed boot.")
-@click.argument("slot")
+@click.argument("slot", shell_complete=completion.slots)
 @click.option("--json", "as_json", is_flag=True, help="Print the facts as one JSON object.")
 @click.option(
     "--interval",

@@ -151,7 +151,8 @@ class EmbeddedPostgres:
         sockets = self.data
         if len(os.fsencode(sockets / _SOCKET)) > _SOCKET_PATH_MAX:
             sockets = Path(tempfile.mkdtemp(prefix="smart-factory-postgres-"))
-            os.chown(sockets, self.data.stat().st_uid, self.data.stat().st_gid)
+            if os.geteuid() == 0:  # anybody else has made both, and may not be allowed chown(2)
+                os.chown(sockets, self.data.stat().st_uid, self.data.stat().st_gid)
         # No TCP: whoever may enter the folder (mode 0700) may connect, nobody else.
         settings = {"listen_addresses": "", "unix_socket_directories": f'"{sockets}"'}
         words = " ".join(f"-c {k}='{v}'" for k, v in (settings | self._options).items())

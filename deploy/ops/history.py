@@ -16,7 +16,7 @@ from deploy.ops.terminal import console, local_time, printable
 from deploy.state import ledger
 
 # In columns of their own, or only of use to a program.
-_ELSEWHERE = ("at", "event", "outcome", "who", "why", "request", "traceback")
+_ELSEWHERE = ("at", "event", "outcome", "who", "why", "request", "traceback", "checks")
 _COLUMNS = ("when", "event", "outcome", "who", "detail")
 _FACT_LETTERS = 80  # a longer fact, as a traceback, is for --json
 
@@ -64,13 +64,13 @@ def _render(events: Sequence[Mapping[str, Any]]) -> None:
     for heading in _COLUMNS:
         table.add_column(heading, no_wrap=heading != "detail", overflow="fold")
     for event in events:
-        cells = [_when(event), event["event"], event.get("outcome"), event.get("who")]
+        cells = [when(event), event["event"], event.get("outcome"), event.get("who")]
         texts = [printable(str(cell)) if cell else "-" for cell in cells]
-        table.add_row(*map(Text, [*texts, _detail(event)]))
+        table.add_row(*map(Text, [*texts, detail(event)]))
     console(width=4096).print(table)
 
 
-def _when(event: Mapping[str, Any]) -> str:
+def when(event: Mapping[str, Any]) -> str:
     """The operator's own time; the ledger's word where it is none."""
     at = str(event.get("at", ""))
     try:
@@ -79,7 +79,7 @@ def _when(event: Mapping[str, Any]) -> str:
         return at
 
 
-def _detail(event: Mapping[str, Any]) -> str:
+def detail(event: Mapping[str, Any]) -> str:
     """Why, then the event's other facts."""
     facts = [printable(str(event["why"]))] if event.get("why") else []
     for name, value in event.items():

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from deploy.ops import options
 from deploy.ops.cluster import RunningCluster, cannot_write, one_operation
 from deploy.ops.directories import Directories
 from deploy.ops.errors import OperationError
@@ -38,16 +39,9 @@ class Report:
 
 @click.command("reload", short_help="Roll the release on disk out, worker by worker.")
 @click.option("--force", is_flag=True, help="Skip the probe (READY_PATH) of the new release.")
-@click.option("--why", default="", metavar="TEXT", help="A note for the ledger (see history).")
-@click.option(
-    "--timeout",
-    type=click.FloatRange(0, min_open=True),
-    default=300,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long to wait for the outcome; the reload goes on after that.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print the outcome as one JSON object.")
+@options.why
+@options.timeout(300, "How long to wait for the outcome; the reload goes on after that.")
+@options.outcome_as_json
 def command(force: bool, why: str, timeout: float, as_json: bool) -> None:
     """Replace every worker by one of the release that is on disk now, one after the other.
 
@@ -62,13 +56,14 @@ def command(force: bool, why: str, timeout: float, as_json: bool) -> None:
     directories = Directories.read(os.environ)
     cluster = RunningCluster(directories.runtime)
     with one_operation(directories.state, "reload"):
-        asked = request.new("reload", why=why, force=force)
         try:
-            report = _reload(cluster, directories, asked, timeout)
-        except _UnknownOutcomeError as error:
+            report = roll_out(cluster, directories, why=why, force=force, timeout=timeout)
+        except UnknownOutcomeError as error:
             if as_json:
                 click.echo(_json(error.report))
             raise
+        except RefusedError as error:
+            report = error.report
     if as_json:
         click.echo(_json(report))
     elif report.outcome == "complete":
@@ -78,7 +73,37 @@ def command(force: bool, why: str, timeout: float, as_json: bool) -> None:
     sys.exit(ExitCode.OK if report.outcome == "complete" else ExitCode.FAILED)
 
 
-class _UnknownOutcomeError(OperationError):
+def roll_out(
+    cluster: RunningCluster,
+    directories: Directories,
+    *,
+    why: str,
+    force: bool = False,
+    timeout: float = 300.0,
+) -> Report:
+    """Has the master reload, and waits until it is complete.
+
+    Raises RefusedError when nothing has changed or it has changed back, UnknownOutcomeError when
+    the master has not said how it ended, OperationError when it cannot be asked.
+    """
+    asked = request.new("reload", why=why, force=force)
+    report = _reload(cluster, directories, asked, timeout)
+    if report.outcome != "complete":
+        raise RefusedError(report)
+    return report
+
+
+class RefusedError(OperationError):
+    """The master has refused the reload: who served before serves on."""
+
+    def __init__(self, report: Report):
+        super().__init__(
+            f"the reload was refused: {report.reason}", "mend what failed, then try again"
+        )
+        self.report = report
+
+
+class UnknownOutcomeError(OperationError):
     """The master has not said what became of the reload."""
 
     def __init__(self, message: str, next_step: str, report: Report):
@@ -106,7 +131,7 @@ def _reload(
             if ours and record.outcome in _DONE:
                 return report
             if not alive:
-                raise _UnknownOutcomeError(
+                raise UnknownOutcomeError(
                     f"the master, pid {cluster.master.pid}, went away during the reload",
                     "look at its log, then at: smart-factory status",
                     report,
@@ -114,7 +139,7 @@ def _reload(
             line.show(f"Reload: {_stage(record, ours=ours)}, {passed:.1f} s")
     begun = report.outcome == "running"
     last = f"to end (last seen: {report.phase or 'it has begun'})" if begun else "to begin"
-    raise _UnknownOutcomeError(
+    raise UnknownOutcomeError(
         f"waited {timeout:g} s for the reload {last}",
         "it may still go on; watch it with: smart-factory status",
         report,

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 
 import click
 
+from deploy.ops import options
 from deploy.ops.cluster import NotRunningError, RunningCluster, cannot_write, one_operation
 from deploy.ops.count import Count, CountType
 from deploy.ops.directories import Directories
@@ -47,15 +48,8 @@ class Report:
 )
 @click.argument("count", type=CountType(), required=False, metavar="N|+N|-N|max")
 @click.option("--reset", is_flag=True, help="Forget the number: the environment's applies again.")
-@click.option(
-    "--timeout",
-    type=click.FloatRange(0, min_open=True),
-    default=60,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long to wait until every worker is ready.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print the outcome as one JSON object.")
+@options.timeout(60, "How long to wait until every worker is ready.")
+@options.outcome_as_json
 def command(count: Count | str | None, reset: bool, timeout: float, as_json: bool) -> None:
     """Run N workers, N more (+N), N less (-N), or one for each CPU (max).
 
@@ -84,7 +78,7 @@ def command(count: Count | str | None, reset: bool, timeout: float, as_json: boo
             number = _number(count, cluster.master.wanted)
             cluster.check_allowed()  # before the master could come across the number by itself
             _keep(directories, kept, number)
-            report = _follow(cluster, number, timeout)
+            report = follow(cluster, number, timeout)
     degraded = report.state == "degraded"
     if as_json:
         click.echo(json.dumps(asdict(report), indent=2))
@@ -144,7 +138,7 @@ def _keep(directories: Directories, kept: Desired, number: int | str | None) -> 
         raise cannot_write(directories.state, error) from None
 
 
-def _follow(cluster: RunningCluster, number: int | str | None, timeout: float) -> Report:
+def follow(cluster: RunningCluster, number: int | str | None, timeout: float) -> Report:
     """Wakes the master, and waits until what it wants is what runs."""
     before = cluster.master.wanted
     with progress(

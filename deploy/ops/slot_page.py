@@ -19,12 +19,13 @@ from deploy.ops.terminal import (
 )
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
 
-def render(slot: Slot) -> None:
+def render(slot: Slot, page: Console | None = None) -> None:
     """Prints the page, in colour on a terminal unless NO_COLOR is set."""
-    page = console()
+    page = page or console()
     colour = COLOURS[slot.state]
     page.print(
         f"[bold]{slot.worker}[/bold]  [{colour}]{slot.state}[/{colour}]  "

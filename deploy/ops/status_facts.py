@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -68,15 +69,39 @@ def read(directories: Directories, interval: float) -> Status:
     try:
         board = RunningCluster(directories.runtime).board
     except NotRunningError as error:
-        return _stopped(error.detail, error.master)
-    before = _seated(board)
-    processes = {row.pid: usage.begin(row.pid) for row in before}
-    measured = time.monotonic()
+        return stopped(error)
+    before = look(board)
     if interval:
         time.sleep(interval)
-    seconds = time.monotonic() - measured
-    earlier = {(row.pid, row.started): row.requests for row in before}
-    workers = [_worker(row, processes.get(row.pid), earlier, seconds) for row in _seated(board)]
+    return compare(board, directories, before)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """A look at the workers, to measure from; a worker is told by its pid and its start."""
+
+    at: float  # monotonic
+    requests: Mapping[tuple[int, float], int]
+    processes: Mapping[tuple[int, float], psutil.Process | None]
+
+
+def look(board: Scoreboard, former: Look | None = None) -> Look:
+    """The workers now; the CPU time of those that the former look knew is measured on."""
+    known = former.processes if former else {}
+    rows = {(row.pid, row.started): row for row in _seated(board)}
+    return Look(
+        at=time.monotonic(),
+        requests={worker: row.requests for worker, row in rows.items()},
+        processes={
+            worker: known[worker] if worker in known else usage.begin(worker[0]) for worker in rows
+        },
+    )
+
+
+def compare(board: Scoreboard, directories: Directories, before: Look) -> Status:
+    """The cluster now, rates measured since the look."""
+    seconds = time.monotonic() - before.at
+    workers = [_worker(row, before, seconds) for row in _seated(board)]
     master = board.master()
     slots = range(1, master.wanted + 1)
     seated = {worker.slot for worker in workers if worker.state != "draining"}
@@ -95,6 +120,18 @@ def read(directories: Directories, interval: float) -> Status:
         failing=failing,
         reload=board.reload(),
         desired=_differing(directories, master),
+    )
+
+
+def stopped(error: NotRunningError) -> Status:
+    """A cluster that does not run."""
+    return Status(
+        state="stopped",
+        detail=error.detail,
+        master=error.master,
+        uptime_s=None,
+        ready=0,
+        workers=[],
     )
 
 
@@ -167,28 +204,20 @@ def _differing(directories: Directories, master: Master) -> Desired | str | None
     return asked if differs(asked, master) else None
 
 
-def _stopped(detail: str, master: Master | None) -> Status:
-    return Status(state="stopped", detail=detail, master=master, uptime_s=None, ready=0, workers=[])
-
-
 def _seated(board: Scoreboard) -> list[Row]:
     """The workers that serve; slot 0 is the canary's, which does not."""
     return [row for row in board.rows() if row.slot]
 
 
-def _worker(
-    row: Row,
-    process: psutil.Process | None,
-    earlier: dict[tuple[int, float], int],
-    seconds: float,
-) -> Worker:
+def _worker(row: Row, before: Look, seconds: float) -> Worker:
+    worker = row.pid, row.started
     uptime = max(0.0, time.time() - row.started)
-    since = earlier.get((row.pid, row.started), row.requests)
+    since = before.requests.get(worker, row.requests)
     if seconds < 0.01:  # --interval 0
         rate = row.requests / uptime if uptime else None
     else:
         rate = (row.requests - since) / seconds
-    used = usage.measure(process, uptime if seconds < 0.01 else None)
+    used = usage.measure(before.processes.get(worker), uptime if seconds < 0.01 else None)
     return Worker(
         worker=row.name,
         slot=row.slot,

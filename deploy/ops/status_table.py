@@ -54,7 +54,7 @@ def render(status: Status) -> None:
         f"{status.ready}/{master.wanted} ready · {master.mode} · release {escape(master.release)}"
         f" · {escape(master.address)} · master {master.pid}, up {duration(status.uptime_s)}"
     )
-    for line in _lines(status, master):
+    for line in remarks(status, master):
         page.print(printable(line), markup=False, soft_wrap=True)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading, justify in _COLUMNS:
@@ -77,7 +77,8 @@ def render(status: Status) -> None:
     page.print(table)
 
 
-def _lines(status: Status, master: Master) -> Iterator[str]:
+def remarks(status: Status, master: Master) -> Iterator[str]:
+    """What is out of the ordinary, a line each."""
     if status.failing:
         yield f"failing: {status.failing}"
     if status.reload.outcome != Outcome.NONE:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,6 +30,11 @@ def console(*, width: int = 200) -> Console:
 
     found = Console(highlight=False)
     return found if found.is_terminal else Console(highlight=False, width=width)
+
+
+def coloured(stream: TextIO) -> bool:
+    """Whether what is written there may be coloured: a terminal that can, and no NO_COLOR."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb" and not os.environ.get("NO_COLOR")
 
 
 def printable(text: str) -> str:

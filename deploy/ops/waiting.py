@@ -33,7 +33,9 @@ class Progress:
 
     def show(self, text: str) -> None:
         """Puts the text in place of the last one, cut at the edge of the terminal."""
-        if self._on:
+        if not self._on:
+            return
+        with contextlib.suppress(OSError):  # the terminal may go away while we wait
             sys.stderr.write(f"\r\033[K{printable(text)[: _width() - 1]}")
             sys.stderr.flush()
 

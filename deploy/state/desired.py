@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import reprlib
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from deploy.state.layout import SLOTS_MAX
+from deploy.state.replacement import replace_file
 
 FILE = "desired.json"
 MODES = ("cluster", "fork")
@@ -36,7 +35,11 @@ def read(state_directory: Path) -> Desired:
 
     Keys of a later version of the kit are ignored.
     """
-    path = state_directory / FILE
+    return read_file(state_directory / FILE)
+
+
+def read_file(path: Path) -> Desired:
+    """What a file of that form says, such as a copy of it; as `read`."""
     try:
         values = json.loads(path.read_bytes())
     except FileNotFoundError:
@@ -58,23 +61,7 @@ def write(state_directory: Path, desired: Desired) -> None:
     path = state_directory / FILE
     _checked(path, asdict(desired))
     state_directory.mkdir(parents=True, exist_ok=True)
-    fd, new = tempfile.mkstemp(prefix=f".{FILE}-", dir=state_directory)
-    try:
-        with os.fdopen(fd, "w", encoding="utf-8") as file:
-            json.dump(asdict(desired), file)
-            file.write("\n")
-            file.flush()
-            os.fchmod(fd, 0o644)
-            os.fsync(fd)
-        Path(new).rename(path)
-    except BaseException:
-        Path(new).unlink(missing_ok=True)
-        raise
-    directory = os.open(state_directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)  # the new name, too, outlives a power failure
-    finally:
-        os.close(directory)
+    replace_file(path, json.dumps(asdict(desired)).encode() + b"\n")
 
 
 def _checked(path: Path, values: dict[str, Any]) -> Desired:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
+_MEANT_EMPTY = ("READY_PATH", "WATCHDOG_PATH")
+
 
 class EnvironmentFileError(ValueError):
     """The file that ENV_FILE names cannot be read."""
@@ -36,12 +38,12 @@ def read_env_file(environ: Mapping[str, str]) -> dict[str, str]:
 def added_by_file(environ: Mapping[str, str], file: Mapping[str, str]) -> dict[str, str]:
     """What the file adds to the environment: a variable that is empty there is left to the file.
 
-    Except for READY_PATH, whose empty value says that there is no probe.
+    Except for READY_PATH and WATCHDOG_PATH, whose empty value says that nothing is asked.
     """
     return {
         name: value
         for name, value in file.items()
-        if not environ.get(name) and not (name == "READY_PATH" and name in environ)
+        if not environ.get(name) and not (name in _MEANT_EMPTY and name in environ)
     }
 
 

@@ -7,10 +7,11 @@ import getpass
 import json
 import os
 import secrets
-import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from deploy.state.replacement import replace_file
 
 FILE, TAKEN = "request.json", ".request-taken.json"
 SECONDS_MAX = 60  # an older one is a command's that gave up, not the signal's that came now
@@ -51,15 +52,7 @@ def who() -> str:
 
 def leave(runtime_directory: Path, request: Request) -> None:
     """Puts the request where the master looks at its next HUP; raises OSError."""
-    fd, path = tempfile.mkstemp(prefix=f".{FILE}-", dir=runtime_directory)
-    try:
-        with os.fdopen(fd, "w", encoding="utf-8") as file:
-            json.dump(asdict(request), file)
-            os.fchmod(fd, 0o644)  # root's command leaves it for the service's user
-        Path(path).rename(runtime_directory / FILE)
-    except BaseException:
-        Path(path).unlink(missing_ok=True)
-        raise
+    replace_file(runtime_directory / FILE, json.dumps(asdict(request)).encode(), durable=False)
 
 
 def take(runtime_directory: Path) -> Request | None:

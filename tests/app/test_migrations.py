@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ import psycopg
 import pytest
 
 from app.db import migrations
-from app.db.migrations import Applied, Migration, MigrationError, State
+from app.db.migrations import Applied, Kind, Migration, MigrationError, State
 from tests.app.conftest import Sql
 
 LATEST = len(migrations.read())
@@ -48,6 +49,13 @@ def folder(path: Path, *files: tuple[str, str]) -> Path:
 def apply(url: str, files: Sequence[Migration]) -> int:
     with psycopg.connect(url, autocommit=True) as connection:
         return migrations.apply(connection, files)
+
+
+def tables(sql: Sql) -> set[str]:
+    rows = sql(
+        "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
+    )
+    return {str(name) for (name,) in rows} - {"schema_migration"}
 
 
 def test_the_schema_is_well_numbered_and_applies_once(database_url: str, sql: Sql) -> None:
@@ -108,6 +116,8 @@ def test_a_failed_migration_leaves_nothing(database_url: str, tmp_path: Path, sq
         (["0001_a.sql", "0001_b.sql"], "has 0001 twice"),
         (["0001_a.sql", "2_b.sql"], "2_b.sql: expected a name like"),
         (["0001-a.sql"], "0001-a.sql: expected a name like"),
+        (["0001_a.sql", "0001_b.contract.sql"], "has 0001 twice"),
+        (["0001_a.expand.sql"], "0001_a.expand.sql: expected a name like"),
     ],
 )
 def test_bad_numbers_are_refused(tmp_path: Path, names: list[str], message: str) -> None:
@@ -177,8 +187,8 @@ def test_the_command_migrates_and_reports(database_url: str, tmp_path: Path) -> 
 
     after = command("status", url=database_url, cwd=tmp_path)
     assert after.returncode == 0, after.stderr
-    assert after.stdout.splitlines()[0].split() == ["migration", "state", "applied", "at"]
-    assert after.stdout.splitlines()[1].split()[:2] == ["0001_web_session", "applied"]
+    assert after.stdout.splitlines()[0].split() == ["migration", "kind", "state", "applied", "at"]
+    assert after.stdout.splitlines()[1].split()[:3] == ["0001_web_session", "expand", "applied"]
     facts = json.loads(command("status", "--json", url=database_url, cwd=tmp_path).stdout)
     assert facts["pending"] == 0
     assert {m["state"] for m in facts["migrations"]} == {"applied"}
@@ -236,3 +246,116 @@ def test_help_explains_the_exit_codes(tmp_path: Path) -> None:
     assert "migrate" in done.stdout
     assert "Exit codes" in done.stdout
     assert command("nonsense", url=None, cwd=tmp_path).returncode == 2
+
+
+CONTRACT = (
+    ("0001_old.sql", "CREATE TABLE old (); CREATE TABLE older ()"),
+    ("0002_drop_old.contract.sql", "DROP TABLE old"),
+    ("0003_new.sql", "CREATE TABLE new ()"),
+    ("0004_drop_older.contract.sql", "DROP TABLE older"),
+)
+
+
+def test_contract_steps_wait_until_they_are_asked_for(
+    database_url: str, tmp_path: Path, sql: Sql
+) -> None:
+    files = migrations.read(folder(tmp_path, *CONTRACT))
+    assert [m.kind for m in files] == [Kind.EXPAND, Kind.CONTRACT] * 2
+    assert apply(database_url, files) == 2
+    assert tables(sql) == {"old", "older", "new"}
+    assert apply(database_url, files) == 0
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        reported: list[Migration] = []
+        assert migrations.contract(connection, files, report=reported.append) == 2
+        assert [m.label for m in reported] == ["0002_drop_old.contract", "0004_drop_older.contract"]
+        assert migrations.contract(connection, files) == 0
+        assert {e.state for e in migrations.status(connection, files)} == {State.APPLIED}
+    assert tables(sql) == {"new"}
+
+
+def test_a_contract_step_waits_for_the_expand_steps_before_it(
+    database_url: str, tmp_path: Path, sql: Sql
+) -> None:
+    files = migrations.read(folder(tmp_path, *CONTRACT))
+    apply(database_url, files[:1])
+    with (
+        psycopg.connect(database_url, autocommit=True) as connection,
+        pytest.raises(MigrationError, match=r"0003_new is pending and comes first: python -m app"),
+    ):
+        migrations.contract(connection, files)
+    assert tables(sql) == {"old", "older"}
+
+
+def test_a_destructive_expand_file_is_refused_before_anything_is_applied(
+    database_url: str, tmp_path: Path, sql: Sql
+) -> None:
+    files = folder(
+        tmp_path,
+        ("0001_good.sql", "CREATE TABLE good ()"),
+        ("0002_bad.sql", "SELECT 1; drop table good;"),
+    )
+    with pytest.raises(MigrationError) as caught:
+        apply(database_url, migrations.read(files))
+    assert str(caught.value) == (
+        "0002_bad.sql: the release in service may still need what this changes: drop table good "
+        "(a contract step: 0002_bad.contract.sql)"
+    )
+    assert tables(sql) == set()
+
+
+def test_a_destructive_file_that_was_applied_once_is_history(
+    database_url: str, tmp_path: Path, sql: Sql
+) -> None:
+    files = migrations.read(folder(tmp_path, ("0001_one.sql", "DROP TABLE IF EXISTS one")))
+    apply(database_url, [])
+    sql(
+        "CREATE TABLE schema_migration (version int PRIMARY KEY, name text, checksum text, "
+        "applied_at timestamptz DEFAULT now())"
+    )
+    sql("INSERT INTO schema_migration VALUES (1, 'one', %s)", files[0].checksum)
+    assert apply(database_url, files) == 0
+
+
+@pytest.fixture
+def in_another_schema(tmp_path: Path) -> Path:
+    """A copy of the application's package, in which the files of the schema are the test's own."""
+    shutil.copytree(ROOT / "app", tmp_path / "app")
+    shutil.rmtree(tmp_path / "app/schema")
+    (tmp_path / "app/schema").mkdir()
+    folder(tmp_path / "app/schema", *CONTRACT)
+    return tmp_path
+
+
+def test_the_commands_leave_contract_steps_to_the_operator(
+    database_url: str, in_another_schema: Path, sql: Sql
+) -> None:
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        there = str(in_another_schema)
+        return command(*words, url=database_url, cwd=in_another_schema, PYTHONPATH=there)
+
+    migrated = run("migrate")
+    assert migrated.returncode == 0, migrated.stderr
+    assert migrated.stdout.splitlines() == [
+        "applied 0001_old",
+        "applied 0003_new",
+        "2 applied: the schema is at version 3",
+        "2 contract steps are left: python -m app.db contract",
+    ]
+    status = run("status", "--json")
+    assert status.returncode == 0
+    facts = json.loads(status.stdout)
+    assert (facts["version"], facts["pending"], facts["contract"]) == (3, 0, 2)
+    assert [m["kind"] for m in facts["migrations"]] == ["expand", "contract"] * 2
+
+    dry = run("contract", "--dry-run")
+    assert dry.stdout.splitlines()[:2] == ["would apply 0002_drop_old.contract:", "DROP TABLE old"]
+    unasked = run("contract")
+    assert unasked.returncode == 2
+    assert unasked.stderr.startswith("Error: contract asks before it takes anything away")
+    assert tables(sql) == {"old", "older", "new"}
+
+    done = run("contract", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "2 applied: the schema is at version 4"
+    assert tables(sql) == {"new"}
+    assert run("contract").stdout == "no contract step is left\n"

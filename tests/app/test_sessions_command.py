@@ -15,9 +15,9 @@ from tests.app.test_migrations import ROOT, environ
 
 def command(*words: str, url: str | None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "app.sessions", *words],
+        [sys.executable, "-P", "-m", "app.sessions", *words],
         env=environ(url),
-        cwd=ROOT / "tests",  # without the checkout's .env
+        cwd=ROOT / "tests",  # without the checkout's .env; -P: not tests/app, either
         capture_output=True,
         text=True,
         timeout=30,

@@ -137,6 +137,18 @@ def test_what_cannot_be_bound_is_named(site: Site, bind: str) -> None:
         site.rebind([], bind)
 
 
+@leaves_a_socket
+def test_a_path_that_cannot_be_bound_leaves_the_master_s_umask(site: Site) -> None:
+    # Gunicorn's own bind does not: what the master makes from then on, everybody could write.
+    former = os.umask(0o027)
+    try:
+        with pytest.raises(SettingsError):
+            site.rebind([], "unix:/nowhere/at/all/a.sock")
+        assert os.umask(0o027) == 0o027
+    finally:
+        os.umask(former)
+
+
 def test_a_file_that_is_no_socket_is_left_alone(site: Site, tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("mine")

@@ -18,6 +18,19 @@ def test_the_variable_wins(tmp_path: Path) -> None:
     assert identify({"RELEASE": "2026-11-22"}, tmp_path) == "2026-11-22"
 
 
+def test_a_built_release_says_its_name_in_a_file(tmp_path: Path) -> None:
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "commit", "-q", "--allow-empty", "-m", "first")
+    (tmp_path / "RELEASE").write_text("20261124-021530-2f1c9e0\n")
+    assert identify({}, tmp_path) == "20261124-021530-2f1c9e0"
+    assert identify({"RELEASE": "another"}, tmp_path) == "another"
+
+
+def test_an_empty_release_file_says_nothing(tmp_path: Path) -> None:
+    (tmp_path / "RELEASE").write_text("\n")
+    assert identify({}, tmp_path) == "unknown"
+
+
 def test_a_folder_without_history_is_unknown(tmp_path: Path) -> None:
     assert identify({}, tmp_path) == "unknown"
     git(tmp_path, "init", "-q")
