@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import http.client
+import itertools
 import json
 import os
 import re
@@ -11,7 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -30,13 +32,30 @@ _NOT_INHERITED = {
     *("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "WATCHDOG_PATH"),
 }
 APPS = ROOT / "tests" / "integration" / "apps"
+# Below those that the kernel gives away by itself (ip_local_port_range), as to each connection.
+_PORTS, _PORTS_OF_A_PROCESS = range(10_000, 32_000), 200
 
 
 def free_port() -> int:
-    """A port that nobody listens at, now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody listens at, and that no other test is given before it is used."""
+    ports = _own_ports()
+    for port in itertools.islice(ports, _PORTS_OF_A_PROCESS):
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as Gunicorn binds
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("somebody listens at every port of this process's")
+
+
+@functools.cache
+def _own_ports() -> Iterator[int]:
+    """The ports of this process, one after the other; the name of a socket keeps others away."""
+    for first in _PORTS[::_PORTS_OF_A_PROCESS]:
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as claim:
+            claim.bind(f"\0smart-factory-tests-{first}")
+            claim.detach()  # for as long as the process lives
+            return itertools.cycle(range(first, first + _PORTS_OF_A_PROCESS))
+    raise AssertionError("more processes run tests than there are ports for")
 
 
 @dataclass(frozen=True)
@@ -118,7 +137,7 @@ class Cluster:
         if self.process.poll() is None:
             self.send(number)
         try:
-            return self.process.wait(30)
+            return self.process.wait(60)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
@@ -128,7 +147,7 @@ class Cluster:
         assert self.process is not None
         self.process.send_signal(number)
 
-    def wait_exit(self, seconds: float = 30) -> int:
+    def wait_exit(self, seconds: float = 60) -> int:
         """The exit code of a master that ends by itself."""
         assert self.process is not None
         return self.process.wait(seconds)
@@ -136,7 +155,7 @@ class Cluster:
     def wait_ready(self) -> None:
         self.wait_log("[Master] All workers ready")
 
-    def wait_log(self, text: str, *, times: int = 1, seconds: float = 20) -> None:
+    def wait_log(self, text: str, *, times: int = 1, seconds: float = 60) -> None:
         """Waits until `text` stands in the log so many times."""
 
         def found() -> bool:
@@ -151,7 +170,8 @@ class Cluster:
 
     @property
     def log(self) -> str:
-        return self.log_file.read_text() if self.log_file.exists() else ""
+        # What is being written may end within a character.
+        return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
 
     @property
     def pid(self) -> int:
@@ -186,7 +206,7 @@ class Cluster:
         *,
         body: object = None,
         headers: Mapping[str, str] | None = None,
-        timeout: float = 10,
+        timeout: float = 60,
     ) -> Answer:
         """One request on a connection of its own; a body goes as JSON."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
@@ -218,7 +238,7 @@ class Cluster:
             env=self._env,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=100,
             check=False,
         )
 
@@ -229,8 +249,12 @@ class Cluster:
 
     def pids(self) -> dict[str, int]:
         """Worker names with the pids of those that are ready."""
-        slots = self.status()["slots"]
-        return {slot["worker"]: slot["pid"] for slot in slots if slot["state"] == "ready"}
+        found: dict[str, int] = {}
+        for slot in self.status()["slots"]:
+            if slot["state"] == "ready":
+                # The newer comes first: a reload is complete before the last old one is told to go.
+                found.setdefault(slot["worker"], slot["pid"])
+        return found
 
     def lines(self, pattern: str) -> list[str]:
         """The log's lines in which the pattern is found."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,13 @@ from deploy.ops.embedded_postgres import EmbeddedPostgres
 # What a crash would lose is of no interest to a test.
 _FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 _numbers = itertools.count(1)
+
+
+def pytest_configure() -> None:
+    # A shell without job control has what it starts with "&" ignore SIGINT, and ignored it stays in
+    # all that the tests start: no Ctrl-C of theirs would be heard.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

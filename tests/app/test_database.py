@@ -16,7 +16,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from app.db import Connection, Database, DatabaseUnavailable, reason
-from app.db.connection import libpq_parameters
+from app.db.connection import STATEMENT_SECONDS, libpq_parameters
 from deploy.ops.embedded_postgres import EmbeddedPostgres
 from tests.app.conftest import Sql, records_of, run_forking
 from tests.wait import wait_until
@@ -88,8 +88,10 @@ def test_a_slow_statement_ends_and_its_connection_stays(database_url: str) -> No
     with database(database_url, pool_max=1) as db:
         first = db.run(backend)
         with pytest.raises(DatabaseUnavailable, match="statement timeout"):
-            db.run(lambda c: c.execute("SELECT pg_sleep(30)"))
+            # More than it needs: the server's word may be late on a busy machine.
+            db.run(lambda c: c.execute("SELECT pg_sleep(30)"), seconds=25)
         assert db.run(backend) == first
+    assert (Database.run.__kwdefaults__ or {})["seconds"] > STATEMENT_SECONDS
 
 
 def test_a_busy_pool_is_told_from_a_database_that_is_away(database_url: str) -> None:
@@ -149,10 +151,9 @@ def test_no_url_is_an_outage() -> None:
 def test_a_frozen_server_is_given_up_in_time(own_postgres: EmbeddedPostgres) -> None:
     url = own_postgres.start()
     with database(url) as db:
-        clients = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend'"
-        backends = db.run(lambda c: c.execute(clients).fetchall())
+        # Not all that the server lists: one of them may be about to end.
         postmaster = int((own_postgres.data / "postmaster.pid").read_text().splitlines()[0])
-        frozen = [postmaster, *(pid for (pid,) in backends)]
+        frozen = [postmaster, db.run(backend)]
         for each in frozen:
             os.kill(each, signal.SIGSTOP)
         try:
@@ -176,7 +177,7 @@ def test_one_overdue_answer_is_no_outage(database_url: str) -> None:
     taken, answered = threading.Event(), threading.Event()
 
     def dawdle(connection: Connection) -> None:
-        deadline = time.monotonic() + 0.2
+        deadline = time.monotonic() + 1
         taken.set()
         assert answered.wait(5)
         while time.monotonic() < deadline:
@@ -185,7 +186,7 @@ def test_one_overdue_answer_is_no_outage(database_url: str) -> None:
 
     with database(database_url) as db, ThreadPoolExecutor(1) as thread:
         db.run(backend)
-        late = thread.submit(db.run, dawdle, seconds=0.2)
+        late = thread.submit(db.run, dawdle, seconds=1)
         assert taken.wait(5)
         db.run(backend)
         answered.set()
@@ -288,17 +289,17 @@ def test_a_child_opens_its_own_pool(database_url: str) -> None:
 
 def test_a_process_with_an_open_pool_ends_at_once(database_url: str) -> None:
     code = (
-        "import sys; from app.db import Database; db = Database(url=sys.argv[1]);"
-        "db.run(lambda c: c.execute('SELECT 1'))"
+        "import sys, time; from app.db import Database; db = Database(url=sys.argv[1]);"
+        "db.run(lambda c: c.execute('SELECT 1')); print(time.monotonic())"
     )
-    started = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-c", code, database_url],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=False,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
+    ended = time.monotonic()  # one clock for all processes
     assert (done.returncode, done.stderr) == (0, "")
-    assert time.monotonic() - started < 5, "it waited for the pool's threads"
+    assert ended - float(done.stdout) < 5, "it waited for the pool's threads"

@@ -24,7 +24,7 @@ HANDSHAKE = {
     "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",  # RFC 6455, section 1.3
     "Sec-WebSocket-Version": "13",
 }
-SECONDS = 10.0
+SECONDS = 20.0
 
 
 def environ(**changes: str | None) -> dict[str, Any]:

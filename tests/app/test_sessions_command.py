@@ -20,7 +20,7 @@ def command(*words: str, url: str | None) -> subprocess.CompletedProcess[str]:
         cwd=ROOT / "tests",  # without the checkout's .env; -P: not tests/app, either
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=False,
     )
 

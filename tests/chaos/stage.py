@@ -12,6 +12,7 @@ from loadtests.drops import Load, Target
 from tests.cluster import ROOT, Cluster
 
 RATE = 200  # requests/s
+PATIENCE = 60.0  # seconds: on a machine that is too slow for the rate, late is not lost
 
 RELEASE = '''
 """A release that serves: any WSGI application would do."""
@@ -95,7 +96,7 @@ class Stage:
     @contextmanager
     def under_load(self) -> Iterator[Load]:
         """The cluster ready, and requests arriving at a fixed rate until the block's end."""
-        with self.cluster, Load(self.target, rate=RATE) as load:
+        with self.cluster, Load(self.target, rate=RATE, timeout=PATIENCE) as load:
             load.wait(0.3)
             yield load
             load.wait(0.5)

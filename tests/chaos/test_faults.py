@@ -24,12 +24,14 @@ def test_a_killed_worker_loses_its_own_requests_and_no_other(tmp_path: Path, kin
     stage = Stage(tmp_path, kind)
     cluster = stage.cluster
     with stage.under_load() as load:
-        os.kill(cluster.pids()["worker-2"], signal.SIGKILL)
+        worker = cluster.pids()["worker-2"]
+        in_flight = load.progress[1]  # many of them on a machine that is slow at this moment
+        os.kill(worker, signal.SIGKILL)
         cluster.wait_log("[Master] Replacement worker 2 (worker-2) is ready")
         back = load.elapsed()
         load.wait(0.5)
     assert load.report.failures.keys() <= KILLED, load.report.details
-    assert load.report.failed <= IN_FLIGHT
+    assert load.report.failed <= IN_FLIGHT + in_flight
     assert load.report.in_window(back, back + 9).failed == 0
 
 
@@ -54,7 +56,7 @@ def test_no_exit_code_of_a_worker_stops_the_master(tmp_path: Path, kind: Kind, c
 def test_a_stopped_worker_is_replaced_and_only_its_own_requests_wait(
     tmp_path: Path, kind: Kind
 ) -> None:
-    stage = Stage(tmp_path, kind, REQUEST_TIMEOUT="2")
+    stage = Stage(tmp_path, kind, REQUEST_TIMEOUT="5")  # no worker that only waits for a CPU
     cluster = stage.cluster
     with stage.under_load() as load:
         stopped = cluster.pids()["worker-1"]
@@ -71,11 +73,11 @@ def test_a_stopped_worker_is_replaced_and_only_its_own_requests_wait(
 
 
 def test_a_hung_request_is_named_and_the_others_of_its_worker_finish(tmp_path: Path) -> None:
-    stage = Stage(tmp_path, TCP_THREADS, REQUEST_TIMEOUT="2", GRACEFUL_TIMEOUT="2")
+    stage = Stage(tmp_path, TCP_THREADS, REQUEST_TIMEOUT="5", GRACEFUL_TIMEOUT="5")
     cluster = stage.cluster
     with stage.under_load() as load:
         hung = Asked(stage, "/sleep?60")
-        cluster.wait_log("A request takes longer than REQUEST_TIMEOUT (2 s)")
+        cluster.wait_log("A request takes longer than REQUEST_TIMEOUT (5 s)")
         cluster.wait_log("retires (request timeout). Replacing...")
         assert "time.sleep(float(query))" in cluster.log
         cluster.wait_log("retired (request timeout)")
@@ -88,7 +90,7 @@ def test_a_hung_request_is_named_and_the_others_of_its_worker_finish(tmp_path: P
 
 
 def test_a_hung_sync_worker_is_replaced_before_it_is_ended(tmp_path: Path) -> None:
-    stage = Stage(tmp_path, Kind("tcp", "sync"), REQUEST_TIMEOUT="1")
+    stage = Stage(tmp_path, Kind("tcp", "sync"), REQUEST_TIMEOUT="5")
     cluster = stage.cluster
     with stage.under_load() as load:
         hung = Asked(stage, "/sleep?60")
@@ -166,6 +168,8 @@ def test_a_dead_mold_is_rebuilt_while_the_workers_serve_on(tmp_path: Path, kind:
     cluster = stage.cluster
     with stage.under_load() as load:
         before = cluster.pids()
+        # What it forks has its title for a moment: the canary.
+        wait_until(lambda: len(cluster.titled("mold gen 1")) == 1, what="the mold alone")
         (mold,) = cluster.titled("mold gen 1")
         os.kill(mold, signal.SIGKILL)
         cluster.wait_log("The mold of the good release is gone: the mold ended (signal SIGKILL)")
@@ -175,12 +179,12 @@ def test_a_dead_mold_is_rebuilt_while_the_workers_serve_on(tmp_path: Path, kind:
 
 
 def test_a_mold_that_stands_still_is_replaced_when_it_is_needed(tmp_path: Path) -> None:
-    stage = Stage(tmp_path, TCP_THREADS, READY_TIMEOUT="2")
+    stage = Stage(tmp_path, TCP_THREADS, READY_TIMEOUT="5")  # to load in, too
     cluster = stage.cluster
     with stage.under_load() as load:
         os.kill(cluster.titled("mold gen 1")[0], signal.SIGSTOP)
         os.kill(cluster.pids()["worker-1"], signal.SIGKILL)
-        cluster.wait_log("it did not fork worker-1 within 2 s")
+        cluster.wait_log("it did not fork worker-1 within 5 s")
         cluster.wait_log("[Master] Replacement worker 1 (worker-1) is ready")
     assert load.report.failed <= IN_FLIGHT, load.report.details
 
@@ -191,7 +195,8 @@ def test_a_deleted_runtime_directory_is_put_back(tmp_path: Path, kind: Kind) -> 
     cluster = stage.cluster
     with stage.under_load() as load:
         master = cluster.pid
-        shutil.rmtree(cluster.runtime)
+        # At once: the master may put files back between two that are deleted.
+        shutil.rmtree(cluster.runtime.rename(tmp_path / "deleted"))
         cluster.wait_log("were deleted: restored")
         assert cluster.pid == master
         assert cluster.command("status").returncode == 0
@@ -210,7 +215,7 @@ def test_a_ledger_that_cannot_be_written_costs_its_lines_only(tmp_path: Path, ki
         ledger.unlink()
         ledger.symlink_to("/dev/full")  # every write is a full disk's
         assert cluster.reload().returncode == 0
-        assert "[Master] The ledger cannot be written: [Errno 28] No space left" in cluster.log
+        cluster.wait_log("[Master] The ledger cannot be written: [Errno 28] No space left")
         os.kill(cluster.pids()["worker-1"], signal.SIGKILL)
         cluster.wait_log("[Master] Replacement worker 1 (worker-1) is ready")
     assert load.report.failed <= IN_FLIGHT, load.report.details

@@ -30,6 +30,14 @@ def write(code: str) -> Callable[[Stage], None]:
     return lambda stage: stage.write(code)
 
 
+def write_hung(code: str, seconds: int) -> Callable[[Stage], None]:
+    def spoil(stage: Stage) -> None:
+        stage.write(code)
+        stage.set(READY_TIMEOUT=str(seconds))  # in which the configuration is read, too
+
+    return spoil
+
+
 def configure(text: str) -> Callable[[Stage], None]:
     def spoil(stage: Stage) -> None:
         stage.config.write_text(text)
@@ -49,10 +57,13 @@ REFUSALS: dict[str, tuple[Callable[[Stage], None], str]] = {
     "exit 3 at import": (write("import os; os._exit(3)"), "the mold ended (exit code 3)"),
     "sys.exit at import": (write("raise SystemExit(4)"), "the mold ended (exit code 4)"),
     "abort at import": (write("import os; os.abort()"), "the mold ended (signal SIGABRT)"),
-    "hung import": (write("import time; time.sleep(99)"), "not loaded within READY_TIMEOUT (2 s)"),
+    "hung import": (
+        write_hung("import time; time.sleep(99)", 2),
+        "not loaded within READY_TIMEOUT (2 s)",
+    ),
     "readiness 500": (write(UNREADY), "GET /health/ready answered 500 Oh: no disk"),
     "readiness error": (write(RAISING), "GET /health/ready raised ValueError: no disk"),
-    "hung readiness": (write(HANGING), "not ready within READY_TIMEOUT (2 s)"),
+    "hung readiness": (write_hung(HANGING, 5), "not ready within READY_TIMEOUT (5 s)"),
     "configuration syntax": (configure("workers = = 3"), "SyntaxError"),
     "configuration value": (configure(CONFIG + "\nworkers = 'many'\n"), "ValueError"),
     "preload_app": (configure(CONFIG + "\npreload_app = True\n"), "use CLUSTER_PRELOAD=mold"),
@@ -76,7 +87,7 @@ def test_a_bad_release_is_refused_and_no_request_is_lost(
     tmp_path: Path, name: str, kind: Kind
 ) -> None:
     spoil, reason = REFUSALS[name]
-    stage = Stage(tmp_path, kind, READY_TIMEOUT="2")
+    stage = Stage(tmp_path, kind)
     cluster = stage.cluster
     with stage.under_load() as load:
         before = cluster.pids()
@@ -84,14 +95,17 @@ def test_a_bad_release_is_refused_and_no_request_is_lost(
         done = cluster.reload()
         assert done.returncode == 1, done
         assert reason in done.stderr
-        assert "[Master] Reload refused: " in cluster.log
+        cluster.wait_log("[Master] Reload refused: ")
         if name == RETURNED:
             wait_until(lambda: set(cluster.pids()) == set(before), what="three workers again")
             assert cluster.pids()["worker-3"] == before["worker-3"]
-            assert {slot["generation"] for slot in cluster.status()["slots"]} == {1}
+            wait_until(
+                lambda: {slot["generation"] for slot in cluster.status()["slots"]} == {1},
+                what="those of the bad release to leave",
+            )
         else:
             assert cluster.pids() == before
-        assert not cluster.titled("mold gen 2")
+        wait_until(lambda: not cluster.titled("mold gen 2"), what="the candidate's end")
         assert cluster.command("status").returncode == 0
         (event,) = [e for e in stage.ledger() if e["event"] == "reload"]
         assert event["outcome"] == "refused"

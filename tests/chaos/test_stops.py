@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from deploy.state.process import start_ticks
+from deploy.state.scoreboard import Scoreboard
 from loadtests.drops import Load
-from tests.chaos.stage import KINDS, Kind, Stage, release
+from tests.chaos.stage import KINDS, PATIENCE, Kind, Stage, release
 from tests.cluster import Cluster
 from tests.wait import wait_until
 
@@ -44,7 +45,7 @@ class Asked:
 
     def answer(self) -> str:
         """The status line, or what came in its place."""
-        self._thread.join(30)
+        self._thread.join(100)
         return self._answer.split(b"\r\n")[0].decode()
 
 
@@ -55,7 +56,7 @@ def connect(stage: Stage) -> socket.socket:
         else (socket.AF_INET, ("127.0.0.1", stage.cluster.port))
     )
     client = socket.socket(family)
-    client.settimeout(30)
+    client.settimeout(100)
     try:
         client.connect(address)
     except OSError:
@@ -66,10 +67,14 @@ def connect(stage: Stage) -> socket.socket:
 
 def busy(cluster: Cluster, number: int) -> None:
     """Waits until so many requests are in flight."""
-    wait_until(
-        lambda: sum(slot["busy"] for slot in cluster.status()["slots"]) >= number,
-        what=f"{number} requests in flight",
-    )
+    board = Scoreboard.open(cluster.runtime / "scoreboard")  # `status` may come too late to see it
+    try:
+        wait_until(
+            lambda: sum(row.busy for row in board.rows()) >= number,
+            what=f"{number} requests in flight",
+        )
+    finally:
+        board.close()
 
 
 def not_refused(load: Load) -> int:
@@ -184,15 +189,15 @@ def test_workers_of_a_killed_master_finish_and_free_the_port(tmp_path: Path, kin
     stage = Stage(tmp_path, kind)
     with stage.cluster as cluster:
         below = [process.pid for process in cluster.processes]
-        long = Asked(stage, "/sleep?3")
+        long = Asked(stage, "/sleep?6")
         busy(cluster, 1)
         assert cluster.process is not None
         cluster.signal(signal.SIGKILL)
         cluster.wait_exit()
         if kind.worker_class == "gthread":  # a sync worker can do nothing else meanwhile
-            wait_until(lambda: not accepts(stage), what="the port to be free", seconds=2)
+            wait_until(lambda: not accepts(stage), what="the port to be free", seconds=5)
         assert long.answer() == "HTTP/1.1 200 OK"
-        wait_until(lambda: not accepts(stage), what="the port to be free", seconds=2)
+        wait_until(lambda: not accepts(stage), what="the port to be free")
         wait_until(
             lambda: not any(start_ticks(pid) for pid in below), what="mold and workers to end"
         )
@@ -206,6 +211,7 @@ def accepts(stage: Stage) -> bool:
     return True
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 def test_twenty_reloads_lose_nothing(tmp_path: Path, kind: Kind) -> None:
     stage = Stage(tmp_path, kind)
@@ -239,7 +245,7 @@ def test_a_change_of_address_loses_nobody_at_the_old_one(tmp_path: Path) -> None
         stage.set(BIND=f"unix:{new}")
         assert cluster.reload().returncode == 0
         stage.socket = new
-        with Load(stage.target, rate=50) as after:
+        with Load(stage.target, rate=50, timeout=PATIENCE) as after:
             after.wait(0.5)
         assert after.report.failed == 0
     assert not_refused(load) <= LAST_MOMENT, load.report.details

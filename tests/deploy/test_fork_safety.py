@@ -32,7 +32,7 @@ os._exit(0)
 """
 
 
-def found(here: Path, code: str, before: str = "", *, seconds: float = 20) -> Any:
+def found(here: Path, code: str, before: str = "", *, seconds: float = 60) -> Any:
     """What is unsafe about the code, run in `here` after `before`."""
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT.format(before=before, code=code), str(here)],

@@ -77,7 +77,7 @@ class Place:
     def run(self, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
         """Runs a command to its end."""
         process = self.start(*words, env=env)
-        stdout, stderr = process.communicate(timeout=60)
+        stdout, stderr = process.communicate(timeout=100)
         return subprocess.CompletedProcess(words, process.returncode, stdout, stderr)
 
 
@@ -129,9 +129,12 @@ class FakeMaster:
         self.process.send_signal(signal.SIGUSR1)
 
     def wait_reload_begun(self) -> Reload:
+        """The reload that was asked for; one before it may be on the board for a moment."""
+
         def begun() -> Reload | None:
             record = self.board.reload()
-            return record if record.outcome == Outcome.RUNNING else None
+            ours = record.request and record.outcome == Outcome.RUNNING
+            return record if ours else None
 
         found = wait_until(begun, what="a running reload")
         assert found is not None

@@ -78,7 +78,11 @@ def test_the_last_reload_is_shown(
     tmp_path: Path, answer: str, line: str, expected: dict[str, str]
 ) -> None:
     with fake_master(tmp_path, reload=answer) as master:
-        master.run("reload", "--timeout", "0.2" if answer == "stuck" else "20")
+        command = master.place.start("reload")
+        if answer == "stuck":
+            master.wait_reload_begun()
+            command.kill()
+        command.communicate(timeout=60)
         (shown,) = lines(master)
         reload = facts(master)["reload"]
     assert shown.startswith(line)

@@ -39,7 +39,7 @@ def release() -> Release:
 
 
 def run(
-    service: AsService, release: Release, script: str, seconds: float = 20
+    service: AsService, release: Release, script: str, seconds: float = 60
 ) -> tuple[int | None, str]:
     ran = service.run(release, ["/bin/sh", "-c", script], seconds=seconds)
     return ran.code, ran.last_line
@@ -88,6 +88,6 @@ def test_how_it_ends_is_told(service: AsService, release: Release) -> None:
         3,
         "no such thing",
     )
-    assert run(service, release, "echo begun; exec sleep 60", seconds=1) == (None, "begun")
+    assert run(service, release, "echo begun; exec sleep 600", seconds=5) == (None, "begun")
     with pytest.raises(OperationError, match="/nowhere/python cannot be run"):
         service.run(release, ["/nowhere/python"], seconds=5)

@@ -113,7 +113,7 @@ def wait_for_waiting(db: psycopg.Connection[Any], count: int) -> None:
         row = db.execute(query).fetchone()
         return row is not None and row[0] == count
 
-    wait_until(waiting, what=f"{count} statement(s) that wait for the row", seconds=3)
+    wait_until(waiting, what=f"{count} statement(s) that wait for the row")
 
 
 def test_no_increment_of_one_counter_is_lost(visitor: Visitor) -> None:

@@ -91,7 +91,7 @@ def test_connections_that_others_use_count_ours_do_not(served: Cluster, database
 
     before = others()
     with psycopg.connect(database_url), psycopg.connect(database_url):
-        assert others() == before + 2
+        wait_until(lambda: others() == before + 2, what="two more")
     with psycopg.connect(database_url, application_name="smart-factory"):
         wait_until(lambda: others() == before, what="the former connections to be gone")
     code, found = doctor(served, "--only", "connections", DATABASE_POOL_MAX="100")

@@ -201,7 +201,7 @@ def test_an_operation_goes_on_when_monit_is_left(tmp_path: Path) -> None:
         screen.shows("3/3 ready")
         screen.type("+q")
         assert screen.ended() == 0
-        assert "scale +1 goes on" in screen.drawn
+        wait_until(lambda: "scale +1 goes on" in screen.drawn, what="the last line")
         wait_until(lambda: len(cluster.pids()) == 4, what="the fourth worker")
 
 

@@ -29,11 +29,11 @@ def test_a_setting_that_breaks_a_promise_is_refused_with_what_to_use_instead(
 
 def test_a_release_that_hangs_at_the_first_start_ends_it_with_the_stack(tmp_path: Path) -> None:
     (tmp_path / "hanging.py").write_text("import time\ntime.sleep(99)  # here\n")
-    env = {"READY_TIMEOUT": "1"}
+    env = {"READY_TIMEOUT": "10"}  # long enough to come to the import on a busy machine
     cluster = Cluster(tmp_path / "c", "--chdir", str(tmp_path), "hanging:app", env=env)
     cluster.start()
     assert cluster.wait_exit() == 3
-    assert "the release is not loaded within READY_TIMEOUT (1 s)" in cluster.log
+    assert "the release is not loaded within READY_TIMEOUT (10 s)" in cluster.log
     assert 'hanging.py", line 2 in <module>' in cluster.log
 
 
@@ -61,6 +61,7 @@ def test_an_unknown_gunicorn_is_said_loudly_and_serves_as_stock(tmp_path: Path) 
     try:
         cluster.wait_log("RUNNING AS STOCK GUNICORN")
         assert "lacks Arbiter.murder_workers" in cluster.log
+        cluster.wait_log("Listening at")
         answer = cluster.get("/", timeout=10)
         assert answer.status == 200
         assert answer.json["WORKER_ID"] is None

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 from tests.cluster import Cluster
 from tests.integration.realtime_clients import (
@@ -94,8 +95,9 @@ def test_a_message_that_cannot_be_passed_on_closes(
 
 def test_who_talks_too_fast_is_closed_and_what_was_in_time_is_passed_on(single: Cluster) -> None:
     with join(single.port) as other, join(single.port) as client:
-        for n in range(100):
-            client.send(f"{n}")
+        with contextlib.suppress(ConnectionClosed):  # it may hear of it while it still talks
+            for n in range(100):
+                client.send(f"{n}")
         assert close_code(client) == 1008
         first = [other.recv(timeout=SECONDS) for _ in range(20)]
         assert first == [str(n) for n in range(20)]
@@ -150,7 +152,7 @@ def test_idle_clients_cost_no_thread_and_are_no_long_requests(
         with ThreadPoolExecutor(8) as pool:
             answers = list(pool.map(lambda _: cluster.get("/health").status, range(100)))
         assert answers == [200] * 100
-        assert cluster.slot(1)["busy"] == 0
+        wait_until(lambda: cluster.slot(1)["busy"] == 0, what="the answered threads to be free")
         # Longer than a request may take: the master would have replaced the worker by now.
         with pytest.raises(TimeoutError):
             clients[0].recv(timeout=4)
@@ -188,8 +190,8 @@ def test_who_comes_and_goes_leaves_nothing_behind(
                         raw(cluster.port).close()  # no close frame
                     case _:
                         vanish(raw(cluster.port))
-            # One kept-alive connection more or less is Gunicorn's affair.
-            wait_until(lambda: abs(worker.num_fds() - before) <= 1, what="all to be forgotten")
+            # One kept-alive connection more is Gunicorn's affair; fewer are no leak.
+            wait_until(lambda: worker.num_fds() <= before + 1, what="all to be forgotten")
             client.send("still served")
             assert client.recv(timeout=SECONDS) == "still served"
         assert cluster.get("/health").status == 200

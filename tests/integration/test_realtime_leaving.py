@@ -80,12 +80,7 @@ def test_a_reload_sends_each_client_to_a_new_worker(tmp_path: Path, database_url
             cluster.wait_log("[Master] All workers ready", times=2)
             cluster.wait_log("stopped (reload)", times=3)
             wait_until(lambda: all(c.inside.is_set() for c in clients), what="all to be back")
-            with join(cluster.port) as speaker:
-                speaker.send("after the reload")
-                wait_until(
-                    lambda: all("after the reload" in c.heard for c in clients),
-                    what="all to hear a message",
-                )
+            wait_until(lambda: all_hear(cluster, clients), what="all to hear a message")
         finally:
             for client in clients:
                 client.leave.set()
@@ -93,9 +88,17 @@ def test_a_reload_sends_each_client_to_a_new_worker(tmp_path: Path, database_url
                 client.join(SECONDS)
         # One who lands on a worker that has not been replaced yet is told a second time.
         assert all(c.codes and set(c.codes) == {RESTART} for c in clients)
-        assert max(away for c in clients for away in c.away) < 5
+        assert max(away for c in clients for away in c.away) < 15
         assert clean(cluster)
         assert "died" not in cluster.log
+
+
+def all_hear(cluster: Cluster, clients: list[Faithful]) -> bool:
+    """Says it once more: who has not noticed yet that its worker is gone misses it."""
+    with join(cluster.port) as speaker:
+        speaker.send("after the reload")
+        assert speaker.recv(timeout=SECONDS) == "after the reload"
+    return all("after the reload" in client.heard for client in clients)
 
 
 def test_a_stop_tells_all_clients_and_waits_for_none(tmp_path: Path, database_url: str) -> None:
@@ -108,7 +111,7 @@ def test_a_stop_tells_all_clients_and_waits_for_none(tmp_path: Path, database_ur
         cluster.signal(signal.SIGTERM)
         assert {close_code(client) for client in clients.values()} == {RESTART}
         assert cluster.wait_exit() == 0
-        assert time.monotonic() - began < 15
+        assert time.monotonic() - began < 25
         assert clean(cluster)
 
 
@@ -117,17 +120,22 @@ def test_clients_are_told_while_the_worker_still_finishes_its_requests(
 ) -> None:
     """The notice comes at the beginning of the drain, not at its end."""
     (tmp_path / "slow.py").write_text(
-        "import time\n"
+        "import os, pathlib, time\n"
         "from app.wsgi import app as served\n"
+        "gate = pathlib.Path(os.environ['GATE'])\n"
         "def app(environ, start_response):\n"
         "    if environ['PATH_INFO'] == '/slow':\n"
-        "        time.sleep(6)\n"
+        "        gate.touch()\n"
+        "        while gate.exists():\n"
+        "            time.sleep(0.02)\n"
         "        start_response('200 OK', [('Content-Length', '0')])\n"
         "        return [b'']\n"
         "    return served(environ, start_response)\n"
     )
+    gate = tmp_path / "gate"
     env = {
         "DATABASE_URL": database_url,
+        "GATE": str(gate),
         "PYTHONPATH": str(ROOT),
         "CLUSTER_WORKERS": "1",
         "GRACEFUL_TIMEOUT": "30",
@@ -139,13 +147,14 @@ def test_clients_are_told_while_the_worker_still_finishes_its_requests(
         worker = cluster.pids()["worker-1"]
         answers: list[int] = []
         asking = threading.Thread(
-            target=lambda: answers.append(cluster.get("/slow", timeout=30).status)
+            target=lambda: answers.append(cluster.get("/slow", timeout=60).status)
         )
         asking.start()
-        wait_until(lambda: cluster.slot(1)["busy"] == 1, what="the slow request to be under way")
+        wait_until(gate.exists, what="the slow request to be under way")
         os.kill(worker, signal.SIGTERM)
         assert close_code(client) == RESTART
         assert answers == []
+        gate.unlink()
         asking.join(SECONDS)
         assert answers == [200]
 
@@ -226,7 +235,7 @@ def test_a_sender_whose_message_postgres_does_not_take_in_time_is_closed(
             began = time.monotonic()
             client.send("lost")
             assert close_code(client) == LATER
-            assert 1 < time.monotonic() - began < 10
+            assert 1 < time.monotonic() - began < SECONDS
         finally:
             backend.resume()
         assert clean(cluster)

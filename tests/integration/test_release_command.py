@@ -96,12 +96,12 @@ def test_what_loads_and_does_not_serve_is_rolled_back(room: Room, app: str, said
 
 def test_force_releases_while_the_service_fails_the_same_probe(tmp_path: Path) -> None:
     """A dependency is away, and the release that can do without is to go out."""
-    room = Room(tmp_path, env={"READY_TIMEOUT": "2"})
+    room = Room(tmp_path, env={"READY_TIMEOUT": "10"})  # to load a release takes its time, too
     room.installed.link("current", room.make(1, UNREADY))
     room.make(2, UNREADY)
     room.cluster.start()
     try:
-        room.cluster.wait_log("Degraded after")
+        room.cluster.wait_log("Degraded after", seconds=60)
         assert room.release(TWO, "--bake", "0").returncode == 4
         done = room.release(TWO, "--force", "--bake", "0")
         assert done.returncode == 0, done.stdout + done.stderr

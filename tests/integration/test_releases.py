@@ -168,11 +168,16 @@ def test_a_mold_that_cannot_be_rebuilt_is_named_and_tried_again(releases: Releas
         before = cluster.pids()
         (one / "served.py").rename(one / "away.py")
         os.kill(cluster.titled("mold gen 1")[0], signal.SIGKILL)
-        wait_until(lambda: cluster.status()["state"] == "degraded", what="status to say so")
-        assert "the mold cannot be rebuilt" in cluster.status()["detail"]
+
+        def told() -> bool:  # a canary that the mold took with it may be told of first
+            status = cluster.status()
+            named = "the mold cannot be rebuilt" in (status["detail"] or "")
+            return status["state"] == "degraded" and named
+
+        wait_until(told, what="status to say so", seconds=60)
         assert cluster.pids() == before
         (one / "away.py").rename(one / "served.py")
-        wait_until(lambda: cluster.status()["state"] == "ready", what="the mold", seconds=30)
+        wait_until(lambda: cluster.status()["state"] == "ready", what="the mold", seconds=60)
 
 
 def test_a_release_whose_kit_speaks_another_protocol_is_told_to_restart(

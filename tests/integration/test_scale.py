@@ -96,7 +96,7 @@ def test_a_reload_follows_the_number_in_the_file(tmp_path: Path) -> None:
         for workers in (4, 1, 3):
             file.write_text(f"CLUSTER_WORKERS={workers}\n")
             assert cluster.reload().returncode == 0
-            assert f"[Master] Reload complete: {workers}/{workers} on release" in cluster.log
+            cluster.wait_log(f"[Master] Reload complete: {workers}/{workers} on release")
             wait_until(lambda w=workers: wanted(cluster) == (w, w), what="that many")  # type: ignore[misc]
 
 

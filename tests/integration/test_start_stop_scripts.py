@@ -76,6 +76,11 @@ def runs(process: psutil.Process) -> bool:
         return False
 
 
+def said_ready(place: Place) -> None:
+    """Waits for the master's line; the script may have seen the board before."""
+    wait_until(lambda: "[Master] All workers ready" in place.log.read_text(), what="its line")
+
+
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
     made = Place(tmp_path)
@@ -91,7 +96,7 @@ def test_start_returns_when_every_worker_is_ready_and_stop_when_none_is_left(pla
     facts = place.cluster.status()
     assert facts["workers"] == {"wanted": 2, "ready": 2}
     assert place.cluster.get("/").body.decode() == ID
-    assert "[Master] All workers ready" in place.log.read_text()
+    said_ready(place)
 
     master = psutil.Process(place.cluster.pid)
     processes = [master, *master.children(recursive=True)]
@@ -116,6 +121,7 @@ def test_start_returns_when_every_worker_is_ready_and_stop_when_none_is_left(pla
 
 def test_a_second_start_appends_to_the_log_and_waits_for_its_own_lines(place: Place) -> None:
     assert place.start().returncode == 0
+    said_ready(place)
     assert place.stop().returncode == 0
     (place.release / "served.py").write_text("raise RuntimeError('broken by hand')")
     done = place.start()
@@ -153,6 +159,7 @@ def test_two_starts_at_once_start_one_cluster(place: Place) -> None:
             start.kill()
     assert [start.returncode for start in starts] == [0, 0]
     assert sum("it runs already" in text for text in said) == 1
+    said_ready(place)
     assert place.log.read_text().count("[Master] All workers ready") == 1
     assert place.stop().returncode == 0
 
@@ -205,10 +212,22 @@ def test_a_stop_answers_what_is_in_flight(place: Place, tmp_path: Path) -> None:
     assert [answer.body for answer in answers] == [b"done"]
 
 
+def mold_and_workers(master: psutil.Process) -> list[psutil.Process]:
+    """What stays below the master; the start's canary leaves by itself."""
+    below: list[psutil.Process] = []
+
+    def alone() -> bool:
+        below[:] = master.children(recursive=True)
+        return len(below) == 3
+
+    wait_until(alone, what="the canary to leave")
+    return below
+
+
 def test_a_master_that_hangs_is_killed_only_by_force(place: Place) -> None:
     assert place.start().returncode == 0
     master = psutil.Process(place.cluster.pid)
-    processes = [master, *master.children(recursive=True)]
+    processes = [master, *mold_and_workers(master)]
     master.suspend()
     done = place.stop("--timeout", "1")
     assert done.returncode == 1

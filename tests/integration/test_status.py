@@ -8,9 +8,11 @@ import re
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.cluster import ROOT, Cluster
+from tests.integration.conftest import gate
 from tests.wait import wait_until
 
 
@@ -83,23 +85,26 @@ def test_a_killed_master_is_not_taken_for_a_running_one(cluster: Cluster) -> Non
     assert f"not running (its master, pid {pid}, is gone)" in done.stdout
 
 
-def test_a_draining_worker_is_shown_beside_its_successor(cluster: Cluster) -> None:
-    slow = f"http://127.0.0.1:{cluster.port}/sleep?4"
-    code = "import sys, urllib.request as u; u.urlopen(sys.argv[1]).read()"
-    client = subprocess.Popen([sys.executable, "-c", code, slow])
-    wait_until(
-        lambda: any(slot["busy"] for slot in cluster.status()["slots"]), what="a slow request"
-    )
-    cluster.signal(signal.SIGHUP)
-    wait_until(
-        lambda: (
-            [slot["state"] for slot in cluster.status()["slots"]].count("draining") == 1
-            and cluster.status()["workers"]["ready"] == 3
-        ),
-        what="one old worker draining beside three new ones",
-    )
-    assert client.wait(20) == 0
-    wait_until(lambda: len(cluster.status()["slots"]) == 3, what="the old one to leave")
+def test_a_draining_worker_is_shown_beside_its_successor(tmp_path: Path) -> None:
+    with (
+        Cluster(tmp_path, app="plain:app", env={"GRACEFUL_TIMEOUT": "100"}) as cluster,
+        ThreadPoolExecutor(1) as client,
+    ):
+        with gate(tmp_path / "gate") as path:
+            answer = client.submit(cluster.get, path)
+            wait_until(
+                lambda: any(slot["busy"] for slot in cluster.status()["slots"]), what="a request"
+            )
+            cluster.signal(signal.SIGHUP)
+            wait_until(
+                lambda: (
+                    sorted(slot["state"] for slot in cluster.status()["slots"])
+                    == ["draining", "ready", "ready", "ready"]
+                ),
+                what="one old worker draining beside three new ones",
+            )
+        assert answer.result().status == 200
+        wait_until(lambda: len(cluster.status()["slots"]) == 3, what="the old one to leave")
 
 
 def test_bad_usage_is_code_2(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def test_a_crash_loop_backs_off_while_the_others_serve_and_ends_with_its_cause(
         flag.touch()
         before = cluster.pids()
         os.kill(before["worker-2"], signal.SIGKILL)
-        cluster.wait_log("died (exit code 9)", times=7, seconds=30)
+        cluster.wait_log("died (exit code 9)", times=7)
         # Between two crashes a worker may be up for a moment.
         wait_until(lambda: cluster.command("status").returncode == 3, what="status to say so")
         wait_until(lambda: cluster.status()["state"] == "degraded", what="status to say so")
@@ -67,14 +67,18 @@ def test_a_crash_loop_backs_off_while_the_others_serve_and_ends_with_its_cause(
             for line in cluster.lines(r"died \(exit code 9\)")
         ]
         pauses = [(b - a).total_seconds() for a, b in itertools.pairwise(times)]
-        # 100 ms × 1.5ⁿ, seen through boots and a loop of 50 ms: over three steps that is × 3.4.
-        assert pauses[-1] > 2 * pauses[-4], pauses
+        # 100 ms × 1.5ⁿ, and on top of it boots, which may take any time. The first crash of a
+        # worker that was ready costs no pause.
+        least = [0.09 * 1.5 ** (n - 1) for n in range(1, 7)]
+        assert all(pause > step for pause, step in zip(pauses[1:], least, strict=False)), pauses
         after = cluster.pids()
         assert (after["worker-1"], after["worker-3"]) == (before["worker-1"], before["worker-3"])
 
         flag.unlink()
-        cluster.wait_log("[Master] Replacement worker 2 (worker-2) is ready", seconds=30)
-        wait_until(lambda: cluster.command("status").returncode == 0, what="all to be ready")
+        cluster.wait_log("[Master] Replacement worker 2 (worker-2) is ready")
+        # In the loop it was ready now and then: the last pause may be one of 15 s.
+        ready = "all to be ready"
+        wait_until(lambda: cluster.command("status").returncode == 0, what=ready, seconds=60)
 
 
 def test_a_crash_on_each_request_never_ends_the_service_and_a_fix_does_end_it(
@@ -84,18 +88,23 @@ def test_a_crash_on_each_request_never_ends_the_service_and_a_fix_does_end_it(
     with start(tmp_path, code=poisoned, CLUSTER_WORKERS="1") as cluster:
         for number in range(1, 13):
             ask(cluster)
-            cluster.wait_log("died (exit code 6)", times=number, seconds=30)
+            cluster.wait_log("(worker-1) died (exit code 6)", times=number)  # the canary does, too
         assert "worker-1 is in a crash loop: 10 crashes in a row" in cluster.log
         (tmp_path / "release" / "served.py").write_text(HEAD)
-        cluster.wait_log("[Master] No worker stays up: trying what is on disk by now", seconds=40)
-        cluster.wait_log("[Master] Reload complete", seconds=40)
+        cluster.wait_log("[Master] No worker stays up: trying what is on disk by now")
+        cluster.wait_log("[Master] Reload complete")
+        # Until the old one has left, it may be asked.
+        wait_until(
+            lambda: all(slot["generation"] != 1 for slot in cluster.status()["slots"]),
+            what="the poisoned worker to leave",
+        )
         assert cluster.get("/").status == 200
 
 
 def ask(cluster: Cluster) -> None:
     """One request, whatever becomes of it; the next worker may have to be waited for."""
     with contextlib.suppress(ConnectionError):
-        cluster.get("/", timeout=20)
+        cluster.get("/")
 
 
 def test_a_killed_worker_comes_back_whatever_is_on_disk_by_then(tmp_path: Path) -> None:
@@ -116,7 +125,7 @@ def test_the_first_failing_probe_does_not_keep_the_service_down(tmp_path: Path) 
         '        start_response("503 Away", [])\n        return [b"database: away"]\n'
         '    start_response("200 OK"',
     )
-    cluster = start(tmp_path, code=unready, READY_TIMEOUT="2")
+    cluster = start(tmp_path, code=unready, READY_TIMEOUT="5")  # to load in, too
     flag = tmp_path / "release" / "broken"
     flag.touch()
     with cluster:
@@ -125,7 +134,7 @@ def test_the_first_failing_probe_does_not_keep_the_service_down(tmp_path: Path) 
         cluster.wait_log(f"[Master] The readiness probe fails: {check}. Serving all the same")
         assert cluster.status()["state"] == "degraded"
         assert cluster.status()["detail"] == check
-        cluster.wait_log(f"[Master] Degraded after 2 s: {check}")
+        cluster.wait_log(f"[Master] Degraded after 5 s: {check}")
 
         # The running release fails the probe, and so does the same again: refused, unless forced.
         done = cluster.reload()
@@ -135,7 +144,7 @@ def test_the_first_failing_probe_does_not_keep_the_service_down(tmp_path: Path) 
         failing = f"[Master] The readiness probe fails: {check}. Serving all the same"
         cluster.wait_log(failing, times=2)  # what was forced is asked too
         flag.unlink()
-        cluster.wait_log("[Master] The readiness probe passes", seconds=40)
+        cluster.wait_log("[Master] The readiness probe passes")
         wait_until(lambda: cluster.command("status").returncode == 0, what="status to be ready")
 
 

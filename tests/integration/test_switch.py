@@ -10,6 +10,7 @@ import pytest
 
 from deploy.state import desired
 from deploy.state.lock import operation
+from deploy.state.scoreboard import Scoreboard
 from loadtests.drops import Load
 from tests.cluster import Cluster
 from tests.deploy.test_ops_cluster import Place
@@ -29,7 +30,7 @@ def test_no_request_and_no_session_is_lost_from_cluster_to_fork_and_back(
     env = {"DATABASE_URL": database_url}
     with (
         Cluster(tmp_path, "--chdir", str(Path.cwd()), env=env) as cluster,
-        Load(f"http://127.0.0.1:{cluster.port}/health", rate=RATE) as load,
+        Load(f"http://127.0.0.1:{cluster.port}/health", rate=RATE, timeout=60) as load,
     ):
         for mode, workers in (("fork", 1), ("cluster", 3)):
             done = cluster.command("switch", mode, "--why", "to see")
@@ -97,7 +98,7 @@ def test_a_refused_reload_leaves_all_as_it_was_and_is_code_4(tmp_path: Path) -> 
         kept = (cluster.directory / "state" / desired.FILE).read_bytes()
         before = cluster.pids()
         code.write_text("raise RuntimeError('this release does not load')\n")
-        with Load(f"http://127.0.0.1:{cluster.port}/", rate=RATE) as load:
+        with Load(f"http://127.0.0.1:{cluster.port}/", rate=RATE, timeout=60) as load:
             done = cluster.command("switch", "fork")
         assert done.returncode == 4, done.stdout + done.stderr
         assert "RuntimeError: this release does not load" in done.stdout  # the traceback
@@ -111,7 +112,7 @@ def test_a_refused_reload_leaves_all_as_it_was_and_is_code_4(tmp_path: Path) -> 
 def test_a_validation_that_fails_brings_the_former_mode_back(tmp_path: Path) -> None:
     with (
         Cluster(tmp_path, app="moody:app") as cluster,
-        Load(f"http://127.0.0.1:{cluster.port}/", rate=RATE) as load,
+        Load(f"http://127.0.0.1:{cluster.port}/", rate=RATE, timeout=60) as load,
     ):
         done = cluster.command("switch", "fork", "--json")
         assert done.returncode == 4, done.stdout + done.stderr
@@ -133,10 +134,10 @@ def test_ctrl_c_brings_the_former_mode_back(tmp_path: Path) -> None:
         before = cluster.pids()
         file.write_text("BOOT_SECONDS=2\n")
         command = Place(tmp_path).start("switch", "fork")
-        wait_until(
-            lambda: (cluster.status()["reload"] or {}).get("outcome") == "running",
-            what="the reload to begin",
-        )
+        board = Scoreboard.open(cluster.runtime / "scoreboard")
+        # It has read the file then, and takes the two seconds.
+        wait_until(lambda: board.reload().phase.endswith(" loads"), what="the candidate to load")
+        board.close()
         file.write_text("")
         command.send_signal(signal.SIGINT)
         said, error = command.communicate(timeout=60)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ import psutil
 import pytest
 
 from tests.cluster import ROOT
+from tests.loadtests.test_server import still_running
 from tests.wait import wait_until
 
 # Three servers are started, and a machine that is busy takes its time for it.
@@ -78,7 +80,7 @@ def begun(tmp_path: Path) -> Iterator[psutil.Popen]:
         start_new_session=True,
     )
     try:
-        wait_until(lambda: locust(process), what="locust to be started", seconds=90)
+        wait_until(lambda: locust(process), what="locust to be at work", seconds=180)
         yield process
     finally:
         if process.poll() is None:
@@ -87,27 +89,35 @@ def begun(tmp_path: Path) -> Iterator[psutil.Popen]:
         process.stderr.close()
 
 
-def locust(process: psutil.Process) -> psutil.Process | None:
+def locust(process: psutil.Process) -> Path | None:
+    """The directory of the users at work: they have said something, and are waited for."""
     for child in process.children():
-        try:
+        with contextlib.suppress(psutil.Error, OSError):  # it has ended meanwhile
             if "locust" in child.cmdline():
-                return child
-        except psutil.Error:
-            continue
+                directory = Path(child.cwd())
+                if (directory / "locust.log").stat().st_size:
+                    return directory
     return None
+
+
+def command_line(process: psutil.Process) -> str:
+    """Nothing of a process that has ended meanwhile."""
+    with contextlib.suppress(psutil.Error):
+        return " ".join(process.cmdline())
+    return ""
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_stops_all_that_was_started(begun: psutil.Popen, number: int) -> None:
-    users = locust(begun)
-    assert users is not None
-    directory = Path(users.cwd())
+    # Asked again: between two runs there is none.
+    directory = wait_until(lambda: locust(begun), what="locust to be at work", seconds=60)
+    assert directory is not None
     started = begun.children(recursive=True)
-    titles = " ".join(" ".join(process.cmdline()) for process in started)
+    titles = " ".join(command_line(process) for process in started)
     assert "postgres" in titles
     assert "gunicorn" in titles
     os.kill(begun.pid, number)
     assert begun.wait(90) == 130
     assert begun.stderr.read() == b"interrupted: everything is stopped, no report is written\n"
-    assert [process for process in started if process.is_running()] == []
+    assert still_running(started) == []
     assert not directory.exists()

@@ -113,7 +113,7 @@ def test_it_starts_as_a_module_and_as_a_file(start: list[str]) -> None:
             cwd=ROOT,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=60,
             check=False,
         )
     assert (done.returncode, done.stderr) == (0, "")
@@ -127,18 +127,27 @@ def test_an_interrupted_run_waits_for_those_in_flight_and_fails() -> None:
         while peer.read_request():
             if next(numbers) == 20:
                 asked.set()
-            gate.wait(10)
+            gate.wait(60)
             peer.send(OK)
 
     command = [sys.executable, "-m", "loadtests.drops"]
     with serving(serve) as target:
+        # The twenty-first comes after a second: by then the command waits, and hears the signal.
         process = subprocess.Popen(
-            [*command, target, "--duration", "60"], cwd=ROOT, stdout=subprocess.PIPE, text=True
+            [*command, target, "--duration", "60", "--rate", "20", "--timeout", "60"],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
         )
-        assert asked.wait(10)
-        process.send_signal(signal.SIGINT)
-        threading.Timer(0.3, gate.set).start()
-        output, _ = process.communicate(timeout=20)
+        try:
+            assert asked.wait(60)
+            process.send_signal(signal.SIGINT)
+            threading.Timer(0.3, gate.set).start()
+            output, _ = process.communicate(timeout=60)
+        finally:
+            gate.set()
+            process.kill()
+            process.communicate()
     assert process.returncode == 1
     assert "\nfailures: 0\n" in output
     assert "FAILED: interrupted after" in output

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +17,7 @@ import pytest
 from loadtests import generator
 from loadtests.generator import GeneratorError, Plan
 from loadtests.objectives import Limits, judge
-from tests.cluster import Cluster, free_port
+from tests.cluster import Cluster
 from tests.loadtests.runs import measurement
 
 SHORT = Plan(users=10, seconds=2, shape="steady")
@@ -59,7 +61,7 @@ def test_every_kind_of_user_finds_the_application_right(tmp_path: Path, database
         plan = Plan(users=10, seconds=12, shape="steady")
         run = generator.run(f"http://127.0.0.1:{cluster.port}", plan, tmp_path)
     assert run.errors == {}
-    assert run.seconds == pytest.approx(12, abs=5)
+    assert 11 <= run.seconds < 32
     assert run.workers.keys() == {"worker-1", "worker-2"}
     assert {cell.endpoint for cell in run.cells if cell.answered} >= {
         "GET /health",
@@ -95,7 +97,9 @@ def test_a_server_that_answers_wrongly_misses_the_error_rate(
 
 
 def test_a_server_that_is_not_there_fails_every_request(tmp_path: Path) -> None:
-    run = generator.run(f"http://127.0.0.1:{free_port()}", SHORT, tmp_path)
+    with socket.socket() as taken:  # and does not listen
+        taken.bind(("127.0.0.1", 0))
+        run = generator.run(f"http://127.0.0.1:{taken.getsockname()[1]}", SHORT, tmp_path)
     side = measurement(run)
     assert side.error_rate == 100
     assert side.loads[0].answered == 0
@@ -109,7 +113,7 @@ def test_a_shape_changes_the_users_and_ends_the_run(tmp_path: Path) -> None:
     log = (tmp_path / "locust.log").read_text()
     assert "updating to 2 users" in log
     assert "updating to 8 users" in log
-    assert run.seconds == pytest.approx(5, abs=3)
+    assert 4 <= run.seconds < 25
 
 
 @pytest.mark.parametrize("host", ["http://192.0.2.1:80", "https://127.0.0.1", "http://example.org"])
@@ -122,8 +126,10 @@ def test_an_interrupted_run_leaves_no_locust_behind(tmp_path: Path) -> None:
     found: list[psutil.Process] = []
 
     def interrupt(_: float) -> None:
-        children = psutil.Process().children()
-        found.extend(child for child in children if "locust" in child.cmdline())
+        for child in psutil.Process().children():
+            with contextlib.suppress(psutil.Error):  # some other child, which has ended
+                if "locust" in child.cmdline():
+                    found.append(child)
         if found:  # between fork and exec it has another name
             raise KeyboardInterrupt
 

@@ -17,6 +17,9 @@ def app(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
         log.warning("a line of the application's, password=hunter2")
     elif path == "/sleep":
         time.sleep(float(environ["QUERY_STRING"] or 1))
+    elif path == "/gate":
+        while os.path.exists(environ["QUERY_STRING"]):  # noqa: PTH110
+            time.sleep(0.01)
     elif path.startswith("/exit/"):
         os._exit(int(path.rpartition("/")[2]))
     names = ("WORKER_ID", "WORKER_SLOT", "RELEASE", "CLUSTER_WORKERS", "FROM_FILE", "FROM_BOTH")
