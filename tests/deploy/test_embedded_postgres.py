@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from deploy.ops.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError
+from tests.processes import runs
 from tests.wait import wait_until
 
 
@@ -19,13 +20,6 @@ def answers(url: str) -> bool:
         with psycopg.connect(url, connect_timeout=60) as connection:
             return connection.execute("SELECT 1").fetchone() == (1,)
     except psycopg.OperationalError:
-        return False
-
-
-def runs(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
         return False
 
 

@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from tests.cluster import Cluster, free_port
+from tests.processes import runs
 from tests.tree import copy_tree
 from tests.wait import wait_until
 
@@ -60,7 +61,7 @@ def test_one_command_serves_with_a_database_and_one_ctrl_c_ends_it_all(running: 
     processes += [postmaster(running), *postmaster(running).children()]
     running.send(signal.SIGINT)
     running.wait_exit()
-    assert [process for process in processes if process.is_running()] == []
+    assert not any(map(runs, processes))
     assert "Traceback" not in running.log
     assert "[Master] Stopped" in running.log
 
@@ -73,7 +74,7 @@ def test_one_command_serves_with_a_database_and_one_ctrl_c_ends_it_all(running: 
 def test_a_master_that_is_killed_takes_the_database_down_in_the_end(running: MakeRun) -> None:
     database = postmaster(running)
     running.signal(signal.SIGKILL)
-    wait_until(lambda: not database.is_running(), what="Postgres to stop", seconds=60)
+    wait_until(lambda: not runs(database), what="Postgres to stop", seconds=60)
 
 
 def test_make_run_takes_the_mode(tree: Path) -> None:
@@ -110,4 +111,4 @@ def test_gunicorn_by_hand_brings_its_database_as_well(tree: Path) -> None:
         cluster.wait_log("All workers ready", times=2)
         assert cluster.get("/health/ready").status == 200
         assert postmaster(cluster).pid == database.pid
-    assert not database.is_running()
+    assert not runs(database)

@@ -15,6 +15,7 @@ import pytest
 
 from deploy.state.scoreboard import Scoreboard
 from tests.cluster import ROOT, Cluster
+from tests.processes import runs
 from tests.wait import wait_until
 
 
@@ -48,7 +49,7 @@ def test_a_stop_leaves_no_process_and_no_file(tmp_path: Path, number: int) -> No
         wait_until(lambda: len(master.children(recursive=True)) == 4, what="the canary to leave")
         processes = master.children(recursive=True)
         assert cluster.stop(number) == 0
-        assert not any(process.is_running() for process in processes)
+        assert not any(map(runs, processes))
         assert list(cluster.runtime.iterdir()) == []
         assert "[Master] Stopped" in cluster.log
         assert "died" not in cluster.log

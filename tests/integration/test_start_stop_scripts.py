@@ -21,6 +21,7 @@ from tests.integration.installed_releases import (
     environment,
     run,
 )
+from tests.processes import runs
 from tests.wait import wait_until
 
 ID = "20260101-000000-1111111"
@@ -66,14 +67,6 @@ class Place:
             master = psutil.Process(int(self.pidfile.read_text()))
             if "gunicorn: master" in " ".join(master.cmdline()):
                 os.killpg(master.pid, signal.SIGKILL)
-
-
-def runs(process: psutil.Process) -> bool:
-    """A zombie that init has not yet collected has ended, too."""
-    try:
-        return bool(process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
 
 
 def said_ready(place: Place) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from deploy.state.scoreboard import Scoreboard
 from tests.cluster import Cluster
+from tests.processes import runs
 from tests.systemd import Notifications, activated, descriptors, main_process, notifications
 from tests.wait import wait_until
 
@@ -435,13 +436,6 @@ def held_by(pid: int) -> list[int]:
             if target.startswith("socket:["):
                 found.append(int(target[len("socket:[") : -1]))
     return sorted(found)
-
-
-def runs(process: psutil.Process) -> bool:
-    """Whether it runs; where init does not reap, a dead entry remains of an orphan."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return process.status() != psutil.STATUS_ZOMBIE
-    return False
 
 
 @contextlib.contextmanager

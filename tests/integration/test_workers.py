@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ import pytest
 
 from tests.cluster import Cluster, free_port
 from tests.integration.conftest import gate
+from tests.processes import runs
 from tests.wait import wait_until
 
 
@@ -183,13 +183,6 @@ def test_usr2_starts_a_second_master_that_takes_over(cluster: Cluster) -> None:
         second = psutil.Process(cluster.pid)
         second.terminate()
         wait_until(lambda: not runs(second), what="the second master to end")
-
-
-def runs(process: psutil.Process) -> bool:
-    """Whether it runs; where init does not reap, a dead entry remains of an orphan."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return process.status() != psutil.STATUS_ZOMBIE
-    return False
 
 
 def test_a_slow_request_is_seen_as_busy_and_counted_when_it_is_answered(

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import urllib.request
-from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
 import pytest
 
 from loadtests.server import Server, StartError, environment
+from tests.processes import runs
 
 
 def server(directory: Path, database_url: str, *, mode: str = "fork") -> Server:
     return Server(mode=mode, workers=2, directory=directory / "server", database_url=database_url)
-
-
-def still_running(processes: Sequence[psutil.Process]) -> list[psutil.Process]:
-    """Without those that have ended and that their parent, or init, has yet to be told of."""
-    found = []
-    for process in processes:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-    return found
 
 
 def test_it_runs_while_the_block_does_and_whatever_the_developer_has_set(
@@ -42,7 +31,7 @@ def test_it_runs_while_the_block_does_and_whatever_the_developer_has_set(
             assert answer.status == 200
         master = psutil.Process(status["master"]["pid"])
         processes = [master, *master.children(recursive=True)]
-    assert still_running(processes) == []
+    assert not any(map(runs, processes))
     stopped = served.status()
     assert stopped is not None
     assert stopped["state"] == "stopped"

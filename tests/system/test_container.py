@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from tests.cluster import ROOT
+from tests.processes import runs
 from tests.system.conftest import DATABASE_URL, SOURCE
 from tests.system.container import Container
 from tests.wait import wait_until
@@ -90,7 +91,7 @@ def test_a_run_that_is_killed_leaves_no_container(debian: Path, tmp_path: Path) 
             run.kill()
             run.wait()
             subprocess.run(["umount", "--lazy", str(tmp_path / "root")], check=True)
-    wait_until(lambda: not init.is_running(), what="the container to end", seconds=60)
+    wait_until(lambda: not runs(init), what="the container to end", seconds=60)
 
 
 def test_a_path_leads_to_the_same_file(bare_machine: Container) -> None:
