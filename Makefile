@@ -8,7 +8,7 @@ ifdef MODE
 export CLUSTER_MODE := $(MODE)
 endif
 
-.PHONY: help setup run test test-system bench drops loadtest lint format clean
+.PHONY: help setup run test test-system bench drops loadtest kafka lint format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -35,6 +35,9 @@ drops: setup ## prove that no request is lost: make drops ARGS='http://127.0.0.1
 
 loadtest: setup ## one worker against a cluster under load: var/loadtest/report.html
 	@$(PY) -m loadtests.comparison $(ARGS)
+
+kafka: setup ## run a Kafka broker on 127.0.0.1:9092 until Ctrl-C, data in var/kafka (needs java, mvn)
+	@exec $(PY) -m tests.kafka
 
 lint: setup ## ruff, mypy strict, shellcheck, shfmt, systemd-analyze
 	@.venv/bin/ruff check .

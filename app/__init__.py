@@ -14,7 +14,7 @@ from app import errors, passwords, request_context
 from app.accounts import Accounts
 from app.config import Config
 from app.credentials import Credentials
-from app.db import Connection, Database, DatabaseUnavailable, migrations
+from app.db import Database, development
 from app.login_limits import LoginLimits
 from app.payments import Payments
 from app.realtime import Hub
@@ -35,8 +35,6 @@ from app.web import (
 __version__ = "0.1.0"
 
 _MAX_BODY = 1024 * 1024  # bytes
-
-log = logging.getLogger(__name__)
 
 
 def create_app(config: Config | None = None) -> Flask:
@@ -60,7 +58,7 @@ def create_app(config: Config | None = None) -> Flask:
         url=config.database_url,
         pool_max=config.database_pool_max,
         # In production a release migrates, once and watched; elsewhere whoever comes first.
-        prepare=None if config.production else _migrate,
+        prepare=None if config.production else development.migrate,
     )
     sessions = PostgresSessionInterface(app, store=SessionStore(database=database))
     app.session_interface = sessions
@@ -130,12 +128,3 @@ def _prepare_logging(app: Flask) -> None:
     pool = logging.getLogger("psycopg.pool")
     if pool.level == logging.NOTSET:
         pool.setLevel(logging.WARNING)  # it reports every loan of a connection at INFO
-
-
-def _migrate(connection: Connection) -> None:
-    try:
-        applied = migrations.apply(connection, migrations.read())
-    except migrations.MigrationError as error:
-        raise DatabaseUnavailable(f"migrations: {error}") from error
-    if applied:
-        log.info("applied %d migration(s)", applied, extra={"event": "database.migrated"})

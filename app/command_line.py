@@ -11,7 +11,7 @@ import click
 import psycopg
 from dotenv import dotenv_values
 
-from app.config import ConfigError, database_url
+from app.config import Config, ConfigError, database_url
 from app.db import DatabaseUnavailable, reason
 
 CONTEXT = {"help_option_names": ["-h", "--help"]}
@@ -39,11 +39,22 @@ def configured_url(command: str) -> str:
     except ConfigError as error:
         raise Misconfigured(str(error)) from None
     if url is None:
-        raise Misconfigured(
-            "DATABASE_URL is not set: set it, or run "
-            f"python -m deploy.ops.embedded_postgres -- {command}"
-        )
+        raise Misconfigured(_no_database(command))
     return url
+
+
+def configured(command: str) -> Config:
+    """The whole configuration, from the environment, else from .env; raises Misconfigured.
+
+    It has a database_url; `command` as for `configured_url`.
+    """
+    try:
+        config = Config.read({**_env_file(), **os.environ})
+    except ConfigError as error:
+        raise Misconfigured(str(error)) from None
+    if config.database_url is None:
+        raise Misconfigured(_no_database(command))
+    return config
 
 
 @contextmanager
@@ -57,6 +68,13 @@ def postgres_errors() -> Iterator[None]:
         raise Failed(f"Postgres is away: {reason(error)}") from None
     except psycopg.Error as error:
         raise Failed(f"Postgres refused: {reason(error)}") from None
+
+
+def _no_database(command: str) -> str:
+    return (
+        "DATABASE_URL is not set: set it, or run "
+        f"python -m deploy.ops.embedded_postgres -- {command}"
+    )
 
 
 def _env_file() -> Mapping[str, str]:

@@ -8,10 +8,16 @@ from dataclasses import asdict
 
 import click
 
-from bench import releases, sessions, throughput
+from bench import events, payments, releases, sessions, throughput
 from bench.objective import Objective
 
-PARTS = {"sessions": sessions.run, "releases": releases.run, "throughput": throughput.run}
+PARTS = {
+    "sessions": sessions.run,
+    "releases": releases.run,
+    "throughput": throughput.run,
+    "events": events.run,
+    "payments": payments.run,
+}
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """One line of the result; `at_most` or `at_least` is the bound."""
+    """One line of the result; `at_most` or `at_least` is the bound, neither: for information."""
 
     name: str
     value: float
@@ -23,6 +23,8 @@ class Objective:
         return not over and not under
 
     def __str__(self) -> str:
+        line = f"{self.name:62} {self.value:9.3f} {self.unit:6}"
+        if self.at_most is None and self.at_least is None:
+            return f"      {line}".rstrip()
         bound = f"≤ {self.at_most:g}" if self.at_most is not None else f"≥ {self.at_least:g}"
-        mark = "ok  " if self.met else "MISS"
-        return f"{mark}  {self.name:62} {self.value:9.3f} {self.unit:6} ({bound})"
+        return f"{'ok  ' if self.met else 'MISS'}  {line} ({bound})"

@@ -92,6 +92,7 @@ class Server:
             BIND=f"127.0.0.1:{port}",
             LOG_LEVEL="warning",
             DATABASE_URL=database_url,
+            DEVELOPMENT_CONSUMERS="off",  # what is measured is the web
             RUNTIME_DIRECTORY=str(directory / "run"),
             STATE_DIRECTORY=str(directory / "state"),
         )

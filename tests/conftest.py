@@ -14,6 +14,8 @@ from psycopg import conninfo, sql
 
 from deploy.ops.embedded_postgres import EmbeddedPostgres
 
+pytest_plugins = ["tests.kafka.fixtures", "tests.redis.fixtures"]
+
 # What a crash would lose is of no interest to a test.
 _FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 _numbers = itertools.count(1)

@@ -13,6 +13,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import TupleRow
 
 STATEMENT_SECONDS = 4  # the server ends a statement; below the client's own deadline, see `wait`
+_IDLE_SECONDS = 10  # a process that is frozen within a transaction must not keep its locks
 _WAIT_SECONDS = 5.0
 _CONNECT_SECONDS = 2  # the least that libpq knows
 
@@ -80,7 +81,10 @@ def libpq_parameters(url: str) -> dict[str, Any]:
 
 
 def limit_statements(connection: Connection) -> None:
-    connection.execute(f"SET statement_timeout = '{STATEMENT_SECONDS}s'")
+    connection.execute(
+        f"SET statement_timeout = '{STATEMENT_SECONDS}s';"
+        f"SET idle_in_transaction_session_timeout = '{_IDLE_SECONDS}s'"
+    )
 
 
 def reason(error: BaseException) -> str:

@@ -21,6 +21,7 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
 
 from deploy.cluster import exits, launch, leaving, listeners, second_master, slots
+from deploy.cluster.companion import Companion
 from deploy.cluster.crew import Crew
 from deploy.cluster.desired_state import DesiredState
 from deploy.cluster.good_mold import GoodMold
@@ -87,6 +88,7 @@ class RollingArbiter(Arbiter):
         self._ledger_failed = False
         self.WORKERS = {}  # Gunicorn keeps one for all arbiters of a process
         self.limits = Limits(self.log)
+        self.companion = Companion(self.log)
         self._desired = DesiredState(settings.state_directory, self.log)
         self._wakeup, end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(end, warn_on_full_buffer=False)
@@ -176,6 +178,7 @@ class RollingArbiter(Arbiter):
         self._fill_slots(now)
         self.crew.press(now)
         self._announce_complete(now)
+        self.companion.step(now, None if self.master_pid else self._good.generation)
         self._supervisor.step(time.monotonic(), self)
 
     def murder_workers(self) -> None:
@@ -233,7 +236,7 @@ class RollingArbiter(Arbiter):
                 self.handle_dirty_arbiter_exit(pid, status)
             elif mold is not None:
                 mold.reaped(status)
-            elif not self.limits.reaped(pid):
+            elif not (self.limits.reaped(pid) or self.companion.reaped(pid, status)):
                 self._bury(pid, status)
 
     def stop(self, graceful: bool = True) -> None:
@@ -300,6 +303,7 @@ class RollingArbiter(Arbiter):
             self.gone.append(former)
         self.LISTENERS = listeners
         self.cfg = self.app.cfg = cfg
+        self.app.app_uri = mold.generation.application
         self.address, self.timeout = cfg.address, cfg.timeout
         self.log.setup(cfg)
         self.log.reopen_files()
@@ -427,5 +431,6 @@ class RollingArbiter(Arbiter):
             generation=self._reloads.generation,
             release=self.release,
             app_name=self.settings.app_name,
+            application=self.app.app_uri,
             address=", ".join(listeners.names(self.LISTENERS) or self.cfg.settings["bind"].get()),
         )

@@ -1,8 +1,8 @@
 """The embedded Postgres of a development start: begun before the workers, ended after them.
 
 The operator's side knows how to run it; here it is only another process, which holds the database
-for as long as our end of its input is open. Workers inherit that end, so even a master that is
-killed leaves the database up until its last worker is gone.
+for as long as our end of its input is open: nobody inherits that end, so a master that is killed
+takes the database down with it.
 """
 
 from __future__ import annotations

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gunicorn.config import DefaultProcName
+
 from deploy.cluster.launch import Launch
 from deploy.cluster.settings import Settings
 
@@ -27,6 +29,13 @@ class Generation:
     def release(self) -> str:
         """Its name."""
         return self.settings.release
+
+    @property
+    def application(self) -> str:
+        """What it serves, as module:callable: Gunicorn's positional argument, else WSGI_APP."""
+        # Gunicorn keeps the argument where a process's title would come from.
+        named = str(self.config["default_proc_name"])
+        return str(self.config["wsgi_app"]) if named == DefaultProcName.default else named
 
     def configure(self, cfg: Any) -> Any:
         """A copy of the master's configuration `cfg` with this generation's values.

@@ -158,6 +158,7 @@ def when_ready(server: RollingArbiter) -> None:
 def on_exit(server: RollingArbiter) -> None:
     """The last thing a master does."""
     server.board.remove()
+    server.companion.stop()
     _database.stop()
     server.log.info("[Master] Stopped", extra={"event": "master.stopped"})
 

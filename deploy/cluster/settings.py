@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import NoReturn
 
@@ -64,6 +64,7 @@ class Settings:
     worker_max_lifetime: int
     database_pool_max: int
     embedded_database: bool  # in development, without a DATABASE_URL
+    development_consumers: bool = False  # likewise; an older release's kit does not say it
     log_level: str
     log_format: str  # pretty or json
     release: str
@@ -115,6 +116,8 @@ class Settings:
             worker_max_lifetime=variables.duration("WORKER_MAX_LIFETIME", 0, most=365 * _DAY),
             database_pool_max=variables.integer("DATABASE_POOL_MAX", 5, least=1, most=1000),
             embedded_database=app_env == "development" and not merged.get("DATABASE_URL"),
+            development_consumers=variables.one_of("DEVELOPMENT_CONSUMERS", ("on", "off")) == "on"
+            and app_env == "development",
             log_level=variables.one_of("LOG_LEVEL", _LOG_LEVELS, "info"),
             log_format=variables.one_of(
                 "LOG_FORMAT", ("pretty", "json"), "json" if app_env == "production" else "pretty"
@@ -136,6 +139,8 @@ class Settings:
         message = {**message, "from_file": {}}
         for each in fields(cls):
             if each.name not in message:
+                if each.default is not MISSING:
+                    continue
                 raise SettingsError(f"the release's kit does not say {each.name!r}")
             value = message[each.name]
             if each.name.endswith("_directory"):

@@ -7,6 +7,7 @@ import os
 import pwd
 import shlex
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from deploy.ops.errors import OperationError
 from deploy.ops.installation import Release
 
 CREDENTIALS = Path("/etc/smart-factory/credentials")
+_END_SECONDS = 5.0
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # These are about another process: whoever runs the operator's command.
 _NOT_INHERITED = {
@@ -95,34 +97,53 @@ class AsService:
 
     def run(self, release: Release, words: Sequence[str], *, seconds: float) -> Ran:
         """Runs a program of the release in its directory; raises OperationError if it cannot."""
+        with self.started(release, words, environ=self.environment()) as program:
+            try:
+                output, _ = program.communicate(timeout=seconds)
+            except subprocess.TimeoutExpired as error:
+                # Undecoded, whatever was asked for.
+                raw: bytes = error.output or b""
+                return Ran(code=None, output=raw.decode(errors="replace"))
+        return Ran(code=program.returncode, output=output)
+
+    @contextlib.contextmanager
+    def started(
+        self,
+        release: Release,
+        words: Sequence[str],
+        *,
+        environ: Mapping[str, str],
+        stderr: int = subprocess.STDOUT,
+    ) -> Iterator[subprocess.Popen[str]]:
+        """A program of the release, begun in its directory; what is left of it ends with the block.
+
+        Raises OperationError if it cannot be run.
+        """
         who = self.identity
         with self._secrets() as secrets:
-            environ = {**self._environment(), **secrets, "PWD": str(release.directory)}
             try:
-                done = subprocess.run(  # noqa: S603 - the release's own programs
+                program = subprocess.Popen(  # noqa: S603 - the release's own programs
                     words,
                     cwd=release.directory,
-                    env=environ,
+                    env={**environ, **secrets, "PWD": str(release.directory)},
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
-                    stderr=subprocess.STDOUT,
+                    stderr=stderr,
                     text=True,
                     errors="replace",
-                    timeout=seconds,
-                    check=False,
                     umask=0o027,
                     start_new_session=True,
                     **(who.arguments() if who else {}),
                 )
-            except subprocess.TimeoutExpired as error:
-                # Undecoded, whatever was asked for.
-                raw: bytes = error.stdout or b""
-                return Ran(code=None, output=raw.decode(errors="replace"))
             except OSError as error:
                 raise OperationError(f"{words[0]} cannot be run ({error.strerror})") from None
-        return Ran(code=done.returncode, output=done.stdout)
+            try:
+                yield program
+            finally:
+                _end(program)
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
+        """What its programs find, beside the secrets."""
         environ = self._of_the_unit() or {
             name: value for name, value in os.environ.items() if name not in _NOT_INHERITED
         }
@@ -177,6 +198,18 @@ class AsService:
     def _give(self, path: Path) -> None:
         if self.identity is not None:
             os.chown(path, self.identity.uid, self.identity.gid)
+
+
+def _end(program: subprocess.Popen[str]) -> None:
+    if program.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(program.pid, signal.SIGKILL)
+        # Nothing to hear of it any more; one that not even this ends must not hold us up.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            program.wait(_END_SECONDS)
+    for stream in (program.stdout, program.stderr):
+        if stream is not None:
+            stream.close()
 
 
 def managed(root: Path) -> bool:

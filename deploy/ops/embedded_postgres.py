@@ -77,6 +77,14 @@ class EmbeddedPostgres:
         finally:
             os.close(users)
 
+    @property
+    def running_url(self) -> str | None:
+        """Where the server is; None when it does not run, or its folder is closed to us."""
+        try:
+            return self._url() if self._is_running() else None
+        except (OSError, IndexError):  # it has stopped meanwhile
+            return None
+
     @contextlib.contextmanager
     def _exclusive(self) -> Iterator[None]:
         """One process at a time starts or stops the server."""

@@ -7,9 +7,11 @@ import sys
 
 import click
 
-from deploy.ops import status_facts, status_table
+from deploy.ops import consumers, consumers_table, status_facts, status_table
 from deploy.ops.directories import Directories
 from deploy.ops.exit_code import ExitCode
+
+_MORE_SECONDS = 5.0  # consumers may take so much longer to answer than the measuring takes
 
 
 @click.command("status", short_help="Show every worker, and what is wrong.")
@@ -25,11 +27,17 @@ from deploy.ops.exit_code import ExitCode
 def command(as_json: bool, interval: float) -> None:
     """Show every worker: state, uptime, restarts, requests, CPU, memory, release.
 
+    Below them, the consumers of our own application's events: how far they are.
+
     Exits with 3 when the cluster does not run, not every worker is ready, or a check fails.
     """
-    facts = status_facts.read(Directories.read(os.environ), interval)
+    directories = Directories.read(os.environ)
+    with consumers.asked(directories, interval + _MORE_SECONDS) as answer:
+        facts = status_facts.read(directories, interval)
+        events = answer()
     if as_json:
-        click.echo(status_facts.to_json(facts))
+        click.echo(status_facts.to_json(facts, consumers=events))
     else:
         status_table.render(facts)
+        consumers_table.render(events)
     sys.exit(ExitCode.OK if facts.state == "ready" else ExitCode.DEGRADED)

@@ -157,8 +157,8 @@ def differs(asked: Desired, master: Master) -> bool:
     return isinstance(number, int) and number != master.wanted
 
 
-def to_json(status: Status) -> str:
-    """The facts as one JSON object."""
+def to_json(status: Status, **more: object) -> str:
+    """The facts as one JSON object, with what else was found out."""
     master = status.master
     facts = {
         "state": status.state,
@@ -174,6 +174,7 @@ def to_json(status: Status) -> str:
         "reload": _reload(status.reload),
         "desired": _desired(status.desired),
         "slots": [asdict(worker) for worker in status.workers],
+        **more,
     }
     return json.dumps(facts, indent=2)
 

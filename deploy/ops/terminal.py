@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from rich.console import Console
 
-# The states of a cluster and of a worker, and the outcomes in the ledger.
+# The states of a cluster, of a worker and of a consumer.
 COLOURS = {
     "ready": "green",
+    "running": "green",
     "starting": "cyan",
     "booting": "cyan",
     "draining": "yellow",
     "degraded": "yellow",
+    "paused": "yellow",
     "down": "red",
     "stopped": "red",
 }

@@ -16,8 +16,9 @@ MAGIC = b"SFBOARD\0"
 VERSION = 2
 
 # magic, version, slots, rows, master's pid, master's start (clock ticks after boot),
-# started (Unix time), wanted workers, generation, mode, release, application's name, addresses
-HEADER = struct.Struct("<8sIIII QQ d QQ 16s 64s 64s 240s")
+# started (Unix time), wanted workers, generation, mode, release, application's name, addresses,
+# the application as module:callable (zeros where an older kit's master does not say it)
+HEADER = struct.Struct("<8sIIII QQ d QQ 16s 64s 64s 240s 64s")
 FAILING, FAILING_BYTES = 512, 512  # the check that fails, as text
 # The last reload: number, outcome, started and ended (Unix time), request, release, phase, reason;
 # then its traceback.

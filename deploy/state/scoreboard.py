@@ -70,6 +70,7 @@ class Master:
     release: str
     app_name: str
     address: str
+    application: str = ""  # module:callable; empty where an older kit's master does not say it
 
 
 class Scoreboard:
@@ -186,7 +187,8 @@ class Scoreboard:
     def master(self) -> Master:
         """Whose board it is; ask the kernel whether that process still lives."""
         fields = layout.HEADER.unpack_from(self._memory)[5:]
-        pid, ticks, started, wanted, generation, mode, release, app_name, address = fields
+        pid, ticks, started, wanted, generation, mode, release, *texts = fields
+        app_name, address, application = map(layout.string, texts)
         return Master(
             pid=pid,
             start_ticks=ticks,
@@ -195,8 +197,9 @@ class Scoreboard:
             wanted=wanted,
             generation=generation,
             release=layout.string(release),
-            app_name=layout.string(app_name),
-            address=layout.string(address),
+            app_name=app_name,
+            address=address,
+            application=application,
         )
 
     def reload(self) -> Reload:
@@ -265,4 +268,5 @@ def _pack_header(memory: mmap.mmap, master: Master) -> None:
         layout.text(master.release, 64),
         layout.text(master.app_name, 64),
         layout.text(master.address, 240),
+        layout.text(master.application, 64),
     )

@@ -74,6 +74,11 @@ def test_defaults() -> None:
         ({}, "embedded_database", True),
         ({"APP_ENV": "test"}, "embedded_database", False),
         ({"DATABASE_URL": "postgresql://db/app"}, "embedded_database", False),
+        ({}, "development_consumers", True),
+        ({"DATABASE_URL": "postgresql://db/app"}, "development_consumers", True),
+        ({"DEVELOPMENT_CONSUMERS": "Off"}, "development_consumers", False),
+        ({"APP_ENV": "test"}, "development_consumers", False),
+        ({"APP_ENV": "production", "DEVELOPMENT_CONSUMERS": "on"}, "development_consumers", False),
     ],
 )
 def test_values(environ: dict[str, str], field: str, value: object) -> None:
@@ -115,6 +120,7 @@ def test_values(environ: dict[str, str], field: str, value: object) -> None:
         ("WORKER_MAX_RSS", "lots", "a number of bytes, 512M or 2G"),
         ("WORKER_MAX_LIFETIME", "12x", "30, 30s, 5m, 12h or 1d"),
         ("DATABASE_POOL_MAX", "0", "an integer from 1 to 1000"),
+        ("DEVELOPMENT_CONSUMERS", "yes", "on or off"),
     ],
 )
 def test_a_wrong_value_is_refused_in_one_line(name: str, value: str, expected: str) -> None:
@@ -126,6 +132,16 @@ def test_a_wrong_value_is_refused_in_one_line(name: str, value: str, expected: s
     assert expected in message
     assert "\n" not in message
     assert refusal.value.exit_code == 2
+
+
+def test_a_release_of_before_the_consumers_can_still_be_served() -> None:
+    message = read().as_message()
+    assert Settings.from_message(message).development_consumers
+    del message["development_consumers"]
+    assert not Settings.from_message(message).development_consumers
+    del message["mode"]
+    with pytest.raises(SettingsError, match="'mode'"):
+        Settings.from_message(message)
 
 
 def test_the_environment_wins_over_the_file_and_the_file_over_defaults() -> None:

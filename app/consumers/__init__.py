@@ -1,0 +1,1 @@
+"""The four steps from a confirmed payment to a course: what each does, and nothing else."""

@@ -1,0 +1,1 @@
+"""What an operator does with the consumers: one command, or one group of commands, a file."""
