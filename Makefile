@@ -8,7 +8,7 @@ ifdef MODE
 export CLUSTER_MODE := $(MODE)
 endif
 
-.PHONY: help setup run test test-system bench drops loadtest kafka lint format clean
+.PHONY: help setup run test test-system bench soak drops loadtest kafka lint format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -27,8 +27,11 @@ test-system: setup ## real systemd in containers (root, debootstrap, systemd-con
 	@$(PY) -m tests.system.rootfs  # the first time, some minutes
 	@$(PY) -m pytest -n 2 --dist loadfile tests/system $(ARGS)
 
-bench: setup ## hold speed and memory to their bounds, beside stock Gunicorn (needs wrk)
+bench: setup ## hold speed and memory to their bounds, beside stock Gunicorn (needs wrk, Java)
 	@$(PY) -m bench $(ARGS)
+
+soak: setup ## 20,000 events while consumers are killed: make soak ARGS='--bus kafka'
+	@$(PY) -m tests.events.soak $(ARGS)
 
 drops: setup ## prove that no request is lost: make drops ARGS='http://127.0.0.1:3000/ --duration 60'
 	@$(PY) -m loadtests.drops $(ARGS)

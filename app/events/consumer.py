@@ -17,7 +17,7 @@ from time import monotonic
 from typing import Any
 
 from app.db import Database, DatabaseUnavailable
-from app.events.bus import Bus, BusRefused, BusUnavailable, Message, Subscription
+from app.events.bus import Bus, BusRefused, BusUnavailable, Message
 from app.events.giving_up import Round
 from app.events.handler import Handler
 from app.events.instances import Instance
@@ -52,6 +52,7 @@ class Consumer:
         self._handler = handler
         self._bus = bus
         self._topic = topic
+        self._subscription = bus.subscribe(handler.group, [topic], settle=self._settle)
         self._database = database
         self._emitted = emitted
         self._instance = Instance(consumer=handler.name)
@@ -69,8 +70,6 @@ class Consumer:
     def run(self, stop: threading.Event) -> None:
         """Consumes until `stop`; then finishes and acknowledges the batch under way, and leaves."""
         name = self._handler.name
-        subscription = self._bus.subscribe(self._handler.group, [self._topic], settle=self._settle)
-        self._subscription = subscription
         processor = Processor(
             handler=self._handler,
             bus=self._bus,
@@ -82,28 +81,25 @@ class Consumer:
         with ThreadPoolExecutor(1, f"{name}-work") as worker:
             while not stop.is_set():
                 try:
-                    self._turn(subscription, processor, worker, stop)
+                    self._turn(processor, worker, stop)
                 except (BusUnavailable, BusRefused) as error:
                     self._pause(str(error))
                 self._show(worker)
-            subscription.close()
+            self._subscription.close()
             processor.close()
             worker.submit(self._leave).result()
         log.info("%s: left the group", name, extra=self._extra("left"))
 
     def _turn(
-        self,
-        subscription: Subscription,
-        processor: Processor[Any],
-        worker: ThreadPoolExecutor,
-        stop: threading.Event,
+        self, processor: Processor[Any], worker: ThreadPoolExecutor, stop: threading.Event
     ) -> None:
+        subscription = self._subscription
         now = monotonic()
         if now < self._paused_until:
             subscription.keep()
             stop.wait(min(_KEEP_SECONDS, self._paused_until - now))
             return
-        batch = self._due(subscription, now)
+        batch = self._due(now)
         room = min(self._handler.batch - len(batch), _WAITING_MOST - len(self._later))
         if room > 0:
             try:
@@ -117,17 +113,19 @@ class Consumer:
             stop.wait(self._patience(now))
         if batch:
             self._working_on = batch
-            self._work = worker.submit(processor.process, batch)
-            while not wait([self._work], _KEEP_SECONDS).done:
-                self._keep(subscription)
+            work = self._work = worker.submit(processor.process, batch)
+            while not wait([work], _KEEP_SECONDS).done:
+                self._keep()
             self._settle()
+        elif not self._later:
+            self._goes_on()  # whatever it was, nothing waits for it any more
 
-    def _due(self, subscription: Subscription, now: float) -> list[Message]:
+    def _due(self, now: float) -> list[Message]:
         """The messages whose pause is over; those that another member has by now are dropped."""
         due: list[Message] = []
         while self._later and self._later[0][0] <= now and len(due) < self._handler.batch:
             message = heapq.heappop(self._later)[2]
-            if subscription.holds(message):
+            if self._subscription.holds(message):
                 due.append(message)
         return due
 
@@ -136,9 +134,9 @@ class Consumer:
         next_due = self._later[0][0] - now if self._later else _RECEIVE_SECONDS
         return min(max(next_due, 0.01), _RECEIVE_SECONDS)
 
-    def _keep(self, subscription: Subscription) -> None:
+    def _keep(self) -> None:
         try:
-            subscription.keep()
+            self._subscription.keep()
         except (BusUnavailable, BusRefused) as error:
             log.warning("%s: %s", self._handler.name, error, extra=self._extra("bus_away"))
 
@@ -164,9 +162,8 @@ class Consumer:
             for message in self._working_on:
                 if _place(message) not in seen:
                     self._put_off(message, self._paused_until)
-        elif self._outages:
-            log.info("%s: goes on", self._handler.name, extra=self._extra("resumed"))
-            self._outages, self._detail = 0, ""
+        else:
+            self._goes_on()
 
     def _put_off(self, message: Message, due: float) -> None:
         heapq.heappush(self._later, (due, next(self._order), message))
@@ -178,6 +175,11 @@ class Consumer:
         if why != self._detail:  # once an outage, not once an attempt
             log.warning("%s: paused: %s", self._handler.name, why, extra=self._extra("paused"))
         self._detail = why
+
+    def _goes_on(self) -> None:
+        if self._outages:
+            log.info("%s: goes on", self._handler.name, extra=self._extra("resumed"))
+            self._outages, self._detail = 0, ""
 
     # --- for the operator
 

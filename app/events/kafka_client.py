@@ -85,6 +85,11 @@ def error_of(exception: KafkaException) -> KafkaError:
     return error if isinstance(error, KafkaError) else KafkaError(KafkaError._FAIL, str(error))
 
 
+def fatal(error: KafkaError) -> bool:
+    """Whether librdkafka gave up: its client is of no use any more."""
+    return error.fatal() or error.code() == KafkaError._FATAL
+
+
 def refused(error: KafkaError) -> bool:
     """Whether asking again would be answered with the same no."""
     return error.code() in _REFUSALS

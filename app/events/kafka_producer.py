@@ -11,7 +11,15 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from app.events.bus import BusRefused, BusUnavailable, Outgoing
-from app.events.kafka_client import error_of, log, reason, refused, settings, topic_is_missing
+from app.events.kafka_client import (
+    error_of,
+    fatal,
+    log,
+    reason,
+    refused,
+    settings,
+    topic_is_missing,
+)
 
 _TIMED_OUT = KafkaError._MSG_TIMED_OUT  # noqa: SLF001 - librdkafka's own codes begin so
 _MESSAGE_SECONDS = 10.0
@@ -64,6 +72,8 @@ class KafkaProducer:
         What failed may be on the bus all the same, or come to be there within these seconds, but
         not later.
         """
+        if not messages:
+            return []
         with self._lock:
             producer = self._opened()
             outcomes: list[KafkaError | None] = [KafkaError(_TIMED_OUT) for _ in messages]
@@ -74,9 +84,9 @@ class KafkaProducer:
                 except KafkaException as error:  # it never left
                     outcomes[index] = error_of(error)
             left = producer.flush(max(0.0, deadline - monotonic()) + _AFTERWARDS)
-            # A producer that has missed a topic goes on missing it for minutes after its creation.
-            blind = any(error is not None and topic_is_missing(error) for error in outcomes)
-            if left or blind or self._broken:
+            failed = [error for error in outcomes if error is not None]
+            # One that has missed a topic goes on missing it for minutes after its creation.
+            if left or self._broken or any(topic_is_missing(e) or fatal(e) for e in failed):
                 self._give_up(producer)
             return outcomes
 
@@ -95,7 +105,7 @@ class KafkaProducer:
 
     def _failed(self, error: KafkaError) -> None:
         """Called by librdkafka within produce and flush, hence with our lock held."""
-        if error.fatal():
+        if fatal(error):
             log.error("FATAL producer: %s", reason(error))
             self._broken = True
 

@@ -14,7 +14,15 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as Received
 
 from app.events.bus import BusUnavailable, Message
-from app.events.kafka_client import CREATE_TOPICS, error_of, reason, settings, topic_is_missing
+from app.events.kafka_client import (
+    CREATE_TOPICS,
+    error_of,
+    fatal,
+    reason,
+    refused,
+    settings,
+    topic_is_missing,
+)
 from app.events.kafka_holdings import Holdings
 
 log = logging.getLogger(__name__)
@@ -32,7 +40,7 @@ _CONSUMER: dict[str, Any] = {
     # A rebalance takes from a member only what goes to another.
     "partition.assignment.strategy": "cooperative-sticky",
     # A member that was killed is noticed within the first, a rebalance within the second.
-    "session.timeout.ms": 6_000,
+    "session.timeout.ms": 10_000,
     "heartbeat.interval.ms": 1_000,
     # Between two calls of `receive` or `keep`; a statement of the database takes at most 5 s.
     "max.poll.interval.ms": 300_000,
@@ -83,13 +91,14 @@ class KafkaSubscription:
         self._paused = False
         self._settling = False
         self._missing: set[str] = set()
+        self._refusal: KafkaError | None = None
         self._fatal: KafkaError | None = None
 
     def receive(self, most: int, seconds: float) -> list[Message]:
         """As bus.Subscription; [] also while brokers are away, librdkafka connects by itself.
 
-        Raises BusUnavailable when a topic is missing (it goes on once that exists), and when
-        librdkafka gave up (the next call begins anew).
+        Raises BusUnavailable when a topic is missing, or may not be read (it goes on once that is
+        mended), and when librdkafka gave up (the next call begins anew).
         """
         consumer = self._opened()
         with self._translated():
@@ -106,7 +115,8 @@ class KafkaSubscription:
             # What else is here already. Also when enough waits: the callbacks must run.
             self._put(consumer.consume(max(1, most - self._holdings.waiting), 0))
         self._raise_fatal()
-        if not self._holdings.waiting and self._missing:
+        if not self._holdings.waiting:
+            self._raise_refusal()
             self._raise_missing(consumer)
         return self._holdings.take(most)
 
@@ -169,10 +179,12 @@ class KafkaSubscription:
             error = each.error()
             if error is None:
                 self._holdings.put(_message(each))
-            elif _is_fatal(error):
+            elif fatal(error):
                 self._fatal = error
             elif topic_is_missing(error):
                 self._missing.add(each.topic() or self._topics[0])
+            elif refused(error):
+                self._refusal = error
             else:
                 log.warning(
                     "Group %s: %s",
@@ -249,7 +261,7 @@ class KafkaSubscription:
 
     def _on_error(self, error: KafkaError) -> None:
         """What is not fatal librdkafka mends itself, and has logged."""
-        if _is_fatal(error):
+        if fatal(error):
             self._fatal = error
 
     def _raise_fatal(self) -> None:
@@ -261,6 +273,15 @@ class KafkaSubscription:
         if consumer is not None:
             _leave(consumer)
         raise BusUnavailable(f"Kafka's client gave up: {reason(self._fatal)}")
+
+    def _raise_refusal(self) -> None:
+        """Raises BusUnavailable when this member may not read, once each time that Kafka says so.
+
+        An operator may allow it while the consumer waits.
+        """
+        refusal, self._refusal = self._refusal, None
+        if refusal is not None:
+            raise BusUnavailable(f"Kafka refuses: {reason(refusal)}")
 
     def _raise_missing(self, consumer: Consumer) -> None:
         """Raises BusUnavailable while a topic is missing: somebody may create it.
@@ -281,7 +302,7 @@ class KafkaSubscription:
             yield
         except KafkaException as error:
             cause = error_of(error)
-            if _is_fatal(cause):
+            if fatal(cause):
                 self._fatal = cause
                 self._raise_fatal()
             raise BusUnavailable(f"Kafka: {reason(cause)}") from None
@@ -294,11 +315,6 @@ class KafkaSubscription:
                 *(self._group, verb, names),
                 extra={"event": f"kafka.{verb.replace(' ', '_')}", "group": self._group},
             )
-
-
-def _is_fatal(error: KafkaError) -> bool:
-    """Whether the consumer is of no use any more; one that comes as a message has a code only."""
-    return error.fatal() or error.code() == KafkaError._FATAL
 
 
 def _leave(consumer: Consumer) -> threading.Thread:

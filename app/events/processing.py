@@ -176,21 +176,27 @@ class Processor(Generic[Fact]):
             return
         try:
             fresh, emitted = self._run(lambda connection: self._commit(connection, items))
-        except DatabaseUnavailable:
-            raise
+        except DatabaseUnavailable as error:
+            # Too much for one statement's time, perhaps: as a whole it would be so each time.
+            if len(items) == 1 or not isinstance(error.__cause__, psycopg.errors.QueryCanceled):
+                raise
+            self._write_halves(items, done)
         except Exception as error:
             if not is_of_the_event(error):
                 raise
-            if len(items) == 1:
+            if len(items) > 1:
+                self._write_halves(items, done)
+            else:
                 self._giving_up.fail(items[0].messages, items[0].event, error, done)
-                return
-            middle = len(items) // 2
-            self._write(items[:middle], done)
-            self._write(items[middle:], done)
         else:
             done.emitted = done.emitted or emitted
             self._finish([i for i in items if i.event.event_id in fresh], done, "done")
             self._finish([i for i in items if i.event.event_id not in fresh], done, "known")
+
+    def _write_halves(self, items: Sequence[_Item[Fact]], done: Round) -> None:
+        middle = len(items) // 2
+        self._write(items[:middle], done)
+        self._write(items[middle:], done)
 
     def _commit(
         self, connection: Connection, items: Sequence[_Item[Fact]]

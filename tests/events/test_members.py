@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from tests.events.stage import Stage, confirmed
+from tests.events.stage import Stage, confirmed, refusing
 from tests.wait import wait_until
 
 PURCHASES = "student_course_purchases"
@@ -20,6 +20,21 @@ def test_a_member_that_joins_in_mid_batch_does_not_double_or_lose_it(stage: Stag
     stage.wait_count(PURCHASES, 200)
     stage.wait_quiet()
     assert stage.count("outbox", "type = 'PURCHASE_CREATED'") == 200
+    assert stage.count("dead_letter") == 0
+
+
+def test_a_batch_too_slow_for_one_statement_is_carried_out_while_others_come_and_go(
+    stage: Stage,
+) -> None:
+    first = stage.consumer("purchase")
+    with refusing(stage, PURCHASES, "pg_sleep(1) IS NULL"):
+        stage.publish(*(confirmed(f"s-{n}") for n in range(6)))
+        wait_until(lambda: _sleeps(stage), what="the first member to be at work")
+        for _ in range(2):
+            assert stage.consumer("purchase").terminate() == 0
+        stage.wait_count(PURCHASES, 6)
+        stage.wait_quiet()
+    assert first.popen.poll() is None
     assert stage.count("dead_letter") == 0
 
 
@@ -55,6 +70,11 @@ def _both_work(stage: Stage) -> bool:
     stage.publish(*(confirmed(f"s-{n}") for n in range(30)))
     working = "SELECT count(*) FROM consumer_instance WHERE processed > 0"
     return int(stage.value(working)) == 2
+
+
+def _sleeps(stage: Stage) -> bool:
+    query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+    return bool(stage.value(query))
 
 
 def _waits_for_lock(stage: Stage) -> bool:
