@@ -11,7 +11,7 @@ from confluent_kafka import Producer
 from app.events.bus import BusRefused, BusUnavailable, Lag, Message, Outgoing
 from app.events.kafka_admin import KafkaAdmin
 from app.events.kafka_bus import KafkaBus
-from tests.integration.kafka_groups import GROUP, TOPIC, numbered, receive, subscribed, values
+from tests.kafka.groups import GROUP, TOPIC, numbered, receive, subscribed, values
 from tests.wait import wait_until
 
 

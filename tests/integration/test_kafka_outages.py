@@ -11,7 +11,9 @@ import pytest
 from app.events.bus import BusUnavailable, Message
 from app.events.kafka_bus import KafkaBus
 from app.events.kafka_producer import KafkaProducer
-from tests.integration.kafka_groups import (
+from tests.kafka.broker import Broker
+from tests.kafka.fixtures import create_topics
+from tests.kafka.groups import (
     GROUP,
     SECONDS,
     TOPIC,
@@ -20,9 +22,7 @@ from tests.integration.kafka_groups import (
     subscribed,
     values,
 )
-from tests.integration.kafka_member import member
-from tests.kafka.broker import Broker
-from tests.kafka.fixtures import create_topics
+from tests.kafka.member import member
 from tests.wait import wait_until
 
 # What must be bounded, and what would be without end if it were not.

@@ -26,9 +26,9 @@ from app.events.kafka_bus import KafkaBus
 from app.events.kafka_outbox import KafkaOutbox
 from app.events.kafka_producer import KafkaProducer
 from tests.cluster import free_port
-from tests.integration.kafka_groups import numbered, receive, subscribed
 from tests.kafka.broker import Broker
 from tests.kafka.fixtures import create_topics
+from tests.kafka.groups import numbered, receive, subscribed
 
 _SECONDS = 30.0
 

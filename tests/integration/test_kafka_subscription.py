@@ -17,7 +17,7 @@ from app.events.bus import BusUnavailable, Message
 from app.events.kafka_admin import KafkaAdmin
 from app.events.kafka_bus import KafkaBus
 from app.events.kafka_subscription import KafkaSubscription
-from tests.integration.kafka_groups import (
+from tests.kafka.groups import (
     GROUP,
     SECONDS,
     TOPIC,
@@ -26,7 +26,7 @@ from tests.integration.kafka_groups import (
     subscribed,
     values,
 )
-from tests.integration.kafka_member import member
+from tests.kafka.member import member
 from tests.wait import wait_until
 
 # Far beyond what a test lasts: whoever gets the messages of another before has not waited for it.
@@ -107,23 +107,21 @@ def test_what_a_killed_process_held_comes_to_another(
 
 def test_members_share_the_partitions(kafka: str, bus: KafkaBus) -> None:
     members = [subscribed(kafka) for _ in range(3)]
-    received: dict[int, list[Message]] = {0: [], 1: [], 2: []}
+    received: list[list[Message]] = [[], [], []]
 
     def shared() -> bool:
         bus.publish(numbered(20))
-        for number, each in enumerate(members):
-            received[number] += each.receive(100, 0.1)
-        return all(received.values())
+        for mine, each in zip(received, members, strict=True):
+            mine += each.receive(100, 0.1)
+        held = [
+            {message.partition for message in mine if each.holds(message)}
+            for mine, each in zip(received, members, strict=True)
+        ]
+        return [len(partitions) for partitions in held] == [1, 1, 1] and len(
+            set().union(*held)
+        ) == 3
 
-    wait_until(shared, what="each member to receive something", seconds=SECONDS)
-    held = [message for number in received for message in received[number]]
-    owners = {
-        (m.partition, m.offset): [n for n, each in enumerate(members) if each.holds(m)]
-        for m in held
-    }
-    assert all(len(owner) == 1 for owner in owners.values())
-    for each in members:
-        each.close()
+    wait_until(shared, what="each member to hold a partition of its own", seconds=SECONDS)
 
 
 def test_work_is_settled_before_a_partition_goes_and_does_not_come_again(
@@ -304,6 +302,27 @@ def test_a_partition_that_comes_while_a_member_keeps_waits(
 
     wait_until(all_came, what="all messages", seconds=SECONDS)
     busy.close()
+
+
+def test_a_partition_that_went_while_a_member_kept_is_read_when_it_comes_back(
+    kafka: str, bus: KafkaBus
+) -> None:
+    bus.publish(numbered(60))
+    busy = subscribed(kafka)
+    received = receive(busy, 60)
+    guest = subscribed(kafka)
+    receive(guest, 1, beside=[busy])  # took a partition of one that keeps
+    busy.acknowledge(received)
+    busy.receive(1, 0)  # it goes on with the others
+    guest.close()
+    bus.publish(numbered(60, start=60))
+    came: list[Message] = []
+
+    def all_came() -> bool:
+        came.extend(busy.receive(100, 0.1))
+        return set(range(60, 120)) <= set(values(came))
+
+    wait_until(all_came, what="the messages of all partitions", seconds=SECONDS)
 
 
 def test_a_topic_that_is_missing_is_waited_for(kafka: str, bus: KafkaBus) -> None:

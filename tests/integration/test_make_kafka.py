@@ -16,8 +16,8 @@ import pytest
 
 from app.events.kafka_bus import KafkaBus
 from tests.cluster import ROOT, free_port
-from tests.integration.kafka_groups import GROUP, TOPIC, numbered
 from tests.kafka import jars
+from tests.kafka.groups import GROUP, TOPIC, numbered
 from tests.processes import runs
 from tests.wait import wait_until
 

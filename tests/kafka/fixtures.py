@@ -11,6 +11,7 @@ from confluent_kafka.admin import AdminClient
 
 from app.events.kafka_bus import KafkaBus
 from tests.kafka.broker import Broker
+from tests.kafka.groups import leave_all
 from tests.wait import wait_until
 
 _SECONDS = 10.0  # for one answer of the broker
@@ -26,13 +27,14 @@ def kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 
 
 @pytest.fixture
-def kafka(kafka_broker: Broker) -> str:
+def kafka(kafka_broker: Broker) -> Iterator[str]:
     """The address of a broker with our topics, of three partitions, and nothing in them."""
     admin = AdminClient({"bootstrap.servers": kafka_broker.address})
     _delete_groups(admin)
     _delete_topics(admin)
     create_topics(kafka_broker.address)
-    return kafka_broker.address
+    yield kafka_broker.address
+    leave_all()
 
 
 @pytest.fixture
@@ -41,6 +43,7 @@ def own_kafka(tmp_path: Path) -> Iterator[Broker]:
     broker = Broker(tmp_path / "kafka")
     broker.start()
     yield broker
+    leave_all()
     broker.stop()
 
 

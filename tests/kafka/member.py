@@ -84,7 +84,7 @@ def member(
     with said.open("wb") as output, (directory / "member.log").open("ab") as log:
         process = subprocess.Popen(
             [
-                *(sys.executable, "-m", "tests.integration.kafka_member"),
+                *(sys.executable, "-m", "tests.kafka.member"),
                 *(address, group, topic, json.dumps(dict(overrides))),
             ],
             cwd=ROOT,

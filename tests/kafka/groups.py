@@ -13,6 +13,8 @@ GROUP = "some-workers"
 TOPIC = "purchase-created"  # of three partitions
 SECONDS = 60.0  # a group's rebalances on a busy machine
 
+_members: list[KafkaSubscription] = []
+
 
 def numbered(count: int, *, start: int = 0, topic: str = TOPIC) -> list[Outgoing]:
     """Messages `0`, `1`, …, each with a key of its own, so that they go to all partitions."""
@@ -33,14 +35,25 @@ def subscribed(
     settle: Callable[[], None] = lambda: None,
     **overrides: Any,
 ) -> KafkaSubscription:
-    """A member; overrides are librdkafka's names with `_` for `.`: session_timeout_ms=1500."""
-    return KafkaSubscription(
+    """A member, for as long as the test lasts.
+
+    Overrides are librdkafka's names with `_` for `.`: session_timeout_ms=1500.
+    """
+    member = KafkaSubscription(
         brokers=[address],
         group=group,
         topics=[topic],
         settle=settle,
         overrides={name.replace("_", "."): value for name, value in overrides.items()},
     )
+    _members.append(member)
+    return member
+
+
+def leave_all() -> None:
+    """Closes the members that a test has left open: they would live as long as the process."""
+    while _members:
+        _members.pop().close()
 
 
 def receive(
