@@ -21,6 +21,7 @@ run: setup ## serve on 127.0.0.1:3000 with an embedded Postgres; Ctrl-C stops it
 	@exec .venv/bin/gunicorn -c gunicorn.conf.py
 
 test: setup ## run every test but those of test-system
+	@$(PY) -m tests.kafka.jars  # the first time, half a minute
 	@$(PY) -m pytest -n auto $(ARGS)
 
 test-system: setup ## real systemd in containers (root, debootstrap, systemd-container)

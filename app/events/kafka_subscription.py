@@ -91,14 +91,16 @@ class KafkaSubscription:
         self._paused = False
         self._settling = False
         self._missing: set[str] = set()
+        self._away = False  # librdkafka said so, and did not answer since
         self._refusal: KafkaError | None = None
         self._fatal: KafkaError | None = None
 
     def receive(self, most: int, seconds: float) -> list[Message]:
-        """As bus.Subscription; [] also while brokers are away, librdkafka connects by itself.
+        """As bus.Subscription.
 
-        Raises BusUnavailable when a topic is missing, or may not be read (it goes on once that is
-        mended), and when librdkafka gave up (the next call begins anew).
+        Raises BusUnavailable when all brokers are away (librdkafka connects by itself), when a
+        topic is missing or may not be read (it goes on once that is mended), and when librdkafka
+        gave up (the next call begins anew).
         """
         consumer = self._opened()
         with self._translated():
@@ -116,6 +118,7 @@ class KafkaSubscription:
             self._put(consumer.consume(max(1, most - self._holdings.waiting), 0))
         self._raise_fatal()
         if not self._holdings.waiting:
+            self._raise_away(consumer)
             self._raise_refusal()
             self._raise_missing(consumer)
         return self._holdings.take(most)
@@ -263,6 +266,8 @@ class KafkaSubscription:
         """What is not fatal librdkafka mends itself, and has logged."""
         if fatal(error):
             self._fatal = error
+        elif error.code() == KafkaError._ALL_BROKERS_DOWN:
+            self._away = True
 
     def _raise_fatal(self) -> None:
         """Raises BusUnavailable when librdkafka gave up; the consumer is given up, too."""
@@ -282,6 +287,16 @@ class KafkaSubscription:
         refusal, self._refusal = self._refusal, None
         if refusal is not None:
             raise BusUnavailable(f"Kafka refuses: {reason(refusal)}")
+
+    def _raise_away(self, consumer: Consumer) -> None:
+        """Raises BusUnavailable while no broker answers: librdkafka does not say when one does."""
+        if not self._away:
+            return
+        try:
+            consumer.list_topics(self._topics[0], timeout=_METADATA_SECONDS)
+        except KafkaException as error:
+            raise BusUnavailable(f"Kafka is away: {reason(error_of(error))}") from None
+        self._away = False
 
     def _raise_missing(self, consumer: Consumer) -> None:
         """Raises BusUnavailable while a topic is missing: somebody may create it.

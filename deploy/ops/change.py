@@ -22,9 +22,10 @@ class Expected:
 class Change(Protocol):
     """A change to the running service that can be taken back.
 
-    A change may also have `facts`, a mapping: they go into its line of the ledger. And it may have
+    A change may also have `facts`, a mapping: they go into its line of the ledger. It may have
     `prepare(say)`, which takes place under the lock before anything is changed: where it raises, or
-    is interrupted, there is nothing to take back.
+    is interrupted, there is nothing to take back. And it may have `follow_up(say)`, for what runs
+    beside the service: it takes place after the validation, and returns checks of its own.
     """
 
     @property

@@ -12,6 +12,7 @@ from deploy.ops.change import Expected, Say
 from deploy.ops.cluster import NotRunningError, PlainServiceError, RunningCluster
 from deploy.ops.directories import Directories
 from deploy.ops.errors import OperationError
+from deploy.ops.followers import Followers
 from deploy.ops.installation import Installation, Release
 from deploy.ops.reload import RefusedError, roll_out
 from deploy.ops.waiting import looks
@@ -38,6 +39,7 @@ class Live:
         self.former = installation.linked("current")
         self.former_previous = installation.linked("previous")
         self.served = False  # whether the cluster runs the release that `current` leads to now
+        self.followers = Followers(installation.root)
         self._installation = installation
         self._directories = directories
         self._why = why
@@ -102,19 +104,19 @@ class Live:
         self._link("current", self.former)
         self._link("previous", self.former_previous)
         self._release = self.former
-        if not self._ran:
-            if self._restarted:
-                with contextlib.suppress(systemd.SystemdError):  # nothing served before, either
-                    self._restart()
-            return
-        try:
-            self._return(say)
-        except OperationError:
-            # What serves is the new release all the same: a restart must not find another.
-            if not self._restarted and self._cluster() is not None:
-                self._link("previous", self.former)
-                self._link("current", abandoned)
-            raise
+        if self._ran:
+            try:
+                self._return(say)
+            except OperationError:
+                # What serves is the new release all the same: a restart must not find another.
+                if not self._restarted and self._cluster() is not None:
+                    self._link("previous", self.former)
+                    self._link("current", abandoned)
+                raise
+        elif self._restarted:
+            with contextlib.suppress(systemd.SystemdError):  # nothing served before, either
+                self._restart()
+        self.followers.back(say)
 
     def _return(self, say: Say) -> None:
         cluster = self._cluster()

@@ -146,18 +146,27 @@ class _Operation:
         if service is None:
             if self._service is not None:
                 raise OperationError("the service does not run any more")
+            self._follow_up()
             return "not running: it holds from the next start on"
         witness = self._witness or Witness.open(service)
         expected = self._change.expected()
         alone = self._witness is None
         self._witness = witness
-        self._checks += validation.validate(service, witness, expected, say=self._say, alone=alone)
-        _refuse_failed("the validation failed", self._checks)
+        checks = validation.validate(service, witness, expected, say=self._say, alone=alone)
+        self._pass("the validation failed", checks)
+        self._follow_up()
         if self._watch is not None:
-            watched = self._watch(service)
-            self._checks += watched
-            _refuse_failed("it did not stay well", watched)
+            self._pass("it did not stay well", self._watch(service))
         return ""
+
+    def _follow_up(self) -> None:
+        follow_up: Callable[[Say], list[Check]] = getattr(self._change, "follow_up", lambda _: [])
+        self._pass("not all of it came up", follow_up(self._say))
+
+    def _pass(self, what: str, checks: Sequence[Check]) -> None:
+        """Keeps them; raises OperationError when one has failed."""
+        self._checks += checks
+        _refuse_failed(what, checks)
 
     def _take_back(self, reason: str, kind: type[RolledBackError]) -> Report:
         name = self._change.name

@@ -72,10 +72,12 @@ class ReleaseChange:
         if former is None or former.id != release.id:
             back = f", and previous to {former.id}" if former and self.live.lived() else ""
             steps.append(f"point {self._installation.root / 'current'} to it{back}")
+        followers = self.live.followers.plan()
         if cluster is None:
-            return [*steps, "nothing else, as smart-factory is not running"]
+            return [*steps, *followers, "nothing else, as smart-factory is not running"]
         steps.append("reload: every worker is replaced, one after the other")
         steps.append("validate")
+        steps += followers
         if self._bake:
             steps.append(f"watch crashes, errors and latency for {self._bake} s")
         return [*steps, "if anything fails, put the former release back"]
@@ -116,6 +118,10 @@ class ReleaseChange:
     def expected(self) -> Expected:
         """The release, whatever else the cluster was asked to be."""
         return self.live.expected()
+
+    def follow_up(self, say: Say) -> list[Check]:
+        """The consumers run it, too."""
+        return self.live.followers.follow(say)
 
     def revert(self, say: Say) -> None:
         """The former links, and the former release serves, if it served."""

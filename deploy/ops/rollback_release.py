@@ -7,6 +7,7 @@ from typing import Any
 
 from deploy.ops.bare import works
 from deploy.ops.change import Change, Expected, Say
+from deploy.ops.check import Check
 from deploy.ops.cluster import NotRunningError, RunningCluster
 from deploy.ops.directories import Directories
 from deploy.ops.errors import OperationError
@@ -41,15 +42,18 @@ class RollbackChange:
         former = self._live.former
         back = f", and previous to {former.id}" if former else ""
         steps = [f"point {self._installation.root / 'current'} to release {target.id}{back}"]
+        followers = self._live.followers.plan()
         try:
             RunningCluster(self._directories.runtime).check_allowed()
         except NotRunningError:
             last = "start it" if self._live.managed else "nothing else, as it is not running"
-            return [*steps, last]
+            return [*steps, last, *followers]
         return [
             *steps,
             "reload: every worker is replaced, one after the other",
-            "validate; if anything fails, put all of it back",
+            "validate",
+            *followers,
+            "if anything fails, put all of it back",
         ]
 
     def carry_out(self, say: Say) -> None:
@@ -65,6 +69,10 @@ class RollbackChange:
     def expected(self) -> Expected:
         """The release, whatever else the cluster was asked to be."""
         return self._live.expected()
+
+    def follow_up(self, say: Say) -> list[Check]:
+        """The consumers run it, too."""
+        return self._live.followers.follow(say)
 
     def revert(self, say: Say) -> None:
         """The links as they were, and what served before serves again."""

@@ -37,6 +37,16 @@ def properties(unit: str, *names: str) -> dict[str, str]:
     return {name: found.get(name, "") for name in names}
 
 
+def every(pattern: str, *names: str) -> list[dict[str, str]]:
+    """The properties of each unit that is loaded and matches the pattern, by `Id`."""
+    shown = _run(
+        ["systemctl", "show", "--all", pattern, *(f"--property={name}" for name in ("Id", *names))]
+    )
+    blocks = [block for block in shown.strip().split("\n\n") if block]
+    found = [dict(line.partition("=")[::2] for line in block.splitlines()) for block in blocks]
+    return sorted(found, key=lambda each: each.get("Id", ""))
+
+
 def installed(unit: str) -> bool:
     """Whether systemd knows the unit."""
     return booted() and properties(unit, "LoadState")["LoadState"] == "loaded"

@@ -14,13 +14,13 @@ from deploy.ops.terminal import printable
 EVERY = 0.05  # seconds from one look to the next
 
 
-def looks(seconds: float) -> Iterator[float]:
+def looks(seconds: float, every: float = EVERY) -> Iterator[float]:
     """The seconds that have passed, for one look after another; the last is past the deadline."""
     begin = time.monotonic()
     passed = 0.0
     while passed < seconds:
         yield passed
-        time.sleep(min(EVERY, seconds - passed))
+        time.sleep(min(every, seconds - passed))
         passed = time.monotonic() - begin
     yield passed
 

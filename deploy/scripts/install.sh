@@ -5,9 +5,11 @@
 #
 # It makes the system user, the first release with its virtual environment below /opt/smart-factory,
 # /etc/smart-factory/smart-factory.env, credentials, the command smart-factory and the systemd units,
-# and enables them. It starts nothing. Run again it changes what differs: the environment file, the
-# credentials and the releases stay as they are. DATABASE_URL, CLUSTER_WORKERS, BIND, HOST, PORT and
-# WSGI_APP, given in its environment, go into a new environment file. PYTHON names the interpreter.
+# and enables them. It starts nothing but new consumers beside a service that runs. Run again it
+# changes what differs: the environment file, the credentials and the releases stay as they are.
+# DATABASE_URL, CLUSTER_WORKERS, BIND, HOST, PORT, WSGI_APP, KAFKA_BROKERS, REDIS_URL and
+# ADMIN_SERVICE_URL, given in its environment, go into a new environment file. PYTHON names the
+# interpreter.
 #
 # Exit code: 0 done, 1 failed, 2 wrong use.
 set -Eeuo pipefail
@@ -21,6 +23,7 @@ readonly SOURCE=${HERE%/deploy/scripts} ROOT=/opt/smart-factory ETC=/etc/smart-f
 readonly UNITS=/etc/systemd/system OWNER=smart-factory OLDEST_SYSTEMD=252
 readonly ENVIRONMENT_FILE=$ETC/smart-factory.env COMMAND=/usr/local/bin/smart-factory
 readonly COMPLETION=/usr/share/bash-completion/completions/smart-factory
+readonly CONSUMERS=(purchase allocation session cache)
 SF_DRY_RUN='' PYTHON=${PYTHON:-python3}
 
 already() {
@@ -84,7 +87,8 @@ bring() {
 }
 
 # What of the environment goes into a new environment file.
-readonly GIVEN=(DATABASE_URL CLUSTER_WORKERS BIND HOST PORT WSGI_APP)
+readonly GIVEN=(DATABASE_URL CLUSTER_WORKERS BIND HOST PORT WSGI_APP
+  KAFKA_BROKERS REDIS_URL ADMIN_SERVICE_URL)
 
 check_given() {
   local name
@@ -102,6 +106,8 @@ environment_template() {
 #   smart-factory reload
 # BIND, HOST, PORT and GRACEFUL_TIMEOUT also stand in systemd's units: after a change
 #   sudo deploy/scripts/install.sh && systemctl restart smart-factory.socket smart-factory
+# Consumers read it when they start:
+#   systemctl restart 'smart-factory-consumer@*.service'
 APP_ENV=production
 TEMPLATE
   for name in "${GIVEN[@]}"; do
@@ -274,6 +280,40 @@ enable_units() {
   fi
 }
 
+# The consumers of our own application; the units are skipped while the release has none.
+enable_consumers() {
+  local name unit enable=() left=''
+  if [[ $(setting WSGI_APP app.wsgi:app) != app.wsgi:app ]]; then
+    return
+  fi
+  for name in "${CONSUMERS[@]}"; do
+    unit=smart-factory-consumer@$name.service
+    case $(systemctl is-enabled "$unit" 2>/dev/null) in
+      enabled) ;;
+      masked*) # an operator's will: it runs elsewhere
+        say "not enabled: $unit, which is masked"
+        left=yes
+        ;;
+      *)
+        if [[ $name == allocation && -z $(setting ADMIN_SERVICE_URL '') ]]; then
+          say "not enabled: $unit needs ADMIN_SERVICE_URL; set it in $ENVIRONMENT_FILE and run this again"
+          left=yes
+        else
+          enable+=("$unit")
+        fi
+        ;;
+    esac
+  done
+  if ((${#enable[@]} == 0)); then
+    [[ -n $left ]] || already 'the consumers are enabled'
+    return
+  fi
+  step "enable ${enable[*]}" systemctl --quiet enable "${enable[@]}"
+  if systemctl is-active --quiet smart-factory.target; then
+    step 'start them' systemctl start "${enable[@]}"
+  fi
+}
+
 main() {
   local CHANGED='' SYSTEMD=0 NEXT='systemctl start smart-factory'
   while (($#)); do
@@ -298,7 +338,9 @@ main() {
   make_directory "$ROOT/releases" 0755
   make_directory "$ETC/credentials" 0700
   write_environment
-  unset "${GIVEN[@]}" # from now on the file says it
+  if [[ -f $ENVIRONMENT_FILE ]]; then
+    unset "${GIVEN[@]}" # from now on the file says it
+  fi
   write_credentials
   build_first_release
   link_bare
@@ -309,6 +351,7 @@ main() {
     step 'have systemd read its units anew' systemctl daemon-reload
   fi
   enable_units
+  enable_consumers
   say "done; next step: $NEXT"
 }
 

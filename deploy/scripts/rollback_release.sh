@@ -6,6 +6,7 @@
 
 # Where the links lead, as they are written.
 SF_CURRENT='' SF_PREVIOUS=''
+readonly CONSUMERS='smart-factory-consumer@*.service'
 
 plan_release() {
   need_installation
@@ -26,6 +27,22 @@ plan_release() {
     SF_PLAN+=("have the master, pid $SF_MASTER, reload")
   else
     SF_PLAN+=('start it')
+  fi
+  if consumers_run; then
+    SF_PLAN+=('restart the consumers')
+  fi
+}
+
+# Whether consumers run beside this very installation's service.
+consumers_run() {
+  under_systemd && [[ -n $(systemctl list-units --state=active,activating --plain --no-legend "$CONSUMERS") ]]
+}
+
+# Those that run follow the link `current`; one that fails does not hold up the service's way back.
+restart_consumers() {
+  if consumers_run; then
+    say "systemctl try-restart '$CONSUMERS'"
+    systemctl try-restart "$CONSUMERS" || say "WARNING: not all came back: journalctl -u '$CONSUMERS'"
   fi
 }
 
@@ -62,7 +79,8 @@ carry_out_release() {
     restart
   else
     reload || { [[ $SF_REASON == *'restart to upgrade the kit'* ]] && SF_REASON='' && restart; }
-  fi
+  fi || return
+  restart_consumers
 }
 
 revert_release() {
@@ -75,4 +93,5 @@ revert_release() {
     link current "$SF_PREVIOUS" && link previous "$SF_CURRENT"
     return 1
   fi
+  restart_consumers
 }

@@ -18,11 +18,12 @@ readonly SF_PROGRAM=uninstall
 readonly UNITS=/etc/systemd/system OWNER=smart-factory
 SF_DRY_RUN=''
 
-# Every unit of ours that is there, instances of templates included.
+# Every unit of ours that is there, instances of templates included: those that run, and those that
+# are enabled.
 units() {
   local path
   systemctl list-units --all --plain --no-legend 'smart-factory*' | awk '{ print $1 }'
-  for path in "$UNITS"/smart-factory*; do
+  for path in "$UNITS"/{smart-factory*,smart-factory.target.wants/*}; do
     [[ ! -f $path || $path == *@.service ]] || basename "$path"
   done
 }
@@ -36,6 +37,7 @@ remove_units() {
   fi
   step "remove the units in $UNITS" remove_files "$purge"
   step 'have systemd read its units anew' systemctl daemon-reload
+  step 'have it forget which have failed' systemctl reset-failed 'smart-factory*'
 }
 
 # Directories of drop-ins stay while there is one in them that install.sh has not written.

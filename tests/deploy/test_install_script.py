@@ -115,6 +115,45 @@ def test_a_dry_run_names_the_steps_and_does_none(tmp_path: Path) -> None:
     assert listing() == before
 
 
+@pytest.mark.parametrize(
+    ("given", "enabled", "refused"),
+    [
+        ({}, ["purchase", "session", "cache"], ["allocation"]),
+        (
+            {"ADMIN_SERVICE_URL": "https://admin.example.org"},
+            ["purchase", "allocation", "session", "cache"],
+            [],
+        ),
+        ({"WSGI_APP": "shop:app"}, [], []),
+    ],
+)
+def test_the_consumers_of_our_own_application_are_enabled_if_they_can_run(
+    tmp_path: Path, given: dict[str, str], enabled: list[str], refused: list[str]
+) -> None:
+    if Path("/etc/smart-factory/smart-factory.env").exists():
+        pytest.skip("this machine's own file says what holds")
+    path = programs(tmp_path / "bin", systemctl=SYSTEMCTL.format(version=257))
+    done = run("install.sh", "--dry-run", PATH=path, **given)
+    assert done.returncode == 0
+    units = [f"smart-factory-consumer@{name}.service" for name in enabled]
+    found = re.findall("would: enable (.*consumer@.*)", done.stdout)
+    assert found == ([" ".join(units)] if units else [])
+    hints = re.findall(
+        r"not enabled: smart-factory-consumer@(\w+)\.service needs ADMIN_SERVICE_URL", done.stdout
+    )
+    assert hints == refused
+
+
+def test_a_consumer_that_an_operator_has_masked_is_left_alone(tmp_path: Path) -> None:
+    systemctl = SYSTEMCTL.format(version=257).replace(
+        "*) exit 1", "'is-enabled smart-factory-consumer@'*) echo masked; exit 1 ;;\n  *) exit 1"
+    )
+    done = run("install.sh", "--dry-run", PATH=programs(tmp_path / "bin", systemctl=systemctl))
+    assert done.returncode == 0
+    assert "not enabled: smart-factory-consumer@purchase.service, which is masked" in done.stdout
+    assert not re.search("would: enable .*consumer@", done.stdout)
+
+
 def test_a_dry_run_of_the_removal_removes_nothing(tmp_path: Path) -> None:
     path = programs(tmp_path / "bin", systemctl=SYSTEMCTL.format(version=257))
     before = listing()

@@ -13,6 +13,7 @@ import pytest
 
 from deploy.ops import operation
 from deploy.ops.change import Expected, Say
+from deploy.ops.check import Check
 from deploy.ops.directories import Directories
 from deploy.ops.errors import LockedError, OperationError
 from deploy.ops.interruption import Interrupted, Interruptible
@@ -66,6 +67,19 @@ class Recorded:
     def _take(self, name: str) -> None:
         self.taken.append(name)
         self.acts[name]()
+
+
+class Followed(Recorded):
+    """A change with something beside the service that follows it."""
+
+    def __init__(self, *, ok: bool):
+        super().__init__()
+        self.ok = ok
+
+    def follow_up(self, say: Say) -> list[Check]:
+        say("who follows?")
+        self.taken.append("follow_up")
+        return [Check(name="followers", ok=self.ok, detail="all of them")]
 
 
 @pytest.fixture(autouse=True)
@@ -127,6 +141,23 @@ def test_a_failure_is_taken_back_and_is_code_4(
     assert f"Release 1 failed: {reason}" in capsys.readouterr().out
     event = recorded(directories)
     assert (event["outcome"], event["reason"]) == ("rolled back", reason)
+
+
+def test_what_follows_is_a_check_of_the_operation(directories: Directories) -> None:
+    change = Followed(ok=True)
+    run(change, directories)
+    assert change.taken == ["plan", "carry_out", "follow_up"]
+    event = recorded(directories)
+    assert event["outcome"] == "complete"
+    assert event["checks"] == [{"name": "followers", "ok": True, "detail": "all of them"}]
+
+
+def test_what_does_not_follow_is_a_reason_to_take_it_back(directories: Directories) -> None:
+    change = Followed(ok=False)
+    with pytest.raises(RolledBackError, match="not all of it came up: followers: all of them"):
+        run(change, directories)
+    assert change.taken == ["plan", "carry_out", "follow_up", "revert"]
+    assert recorded(directories)["checks"][0]["ok"] is False
 
 
 def test_what_cannot_be_put_back_is_said_loudly_and_is_code_1(directories: Directories) -> None:

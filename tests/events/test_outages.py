@@ -89,6 +89,19 @@ def test_payments_are_taken_while_the_bus_is_away_and_carried_out_later(
     stage.wait_quiet(90)
 
 
+def test_a_consumer_says_what_is_away_and_when_it_is_back(
+    frail_stage: Stage, outages: Outages
+) -> None:
+    stage = frail_stage
+    outages.stop_bus()
+    consumer = stage.consumer("purchase")
+    consumer.wait_log("paused: ")
+    outages.start_bus()
+    consumer.wait_log("goes on")
+    stage.pay("s-1", "c-1")
+    stage.wait_count(PURCHASES, 1)
+
+
 def _waits_for_lock(stage: Stage) -> bool:
     query = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = %s::regclass"
     return bool(stage.value(query, PURCHASES))

@@ -96,6 +96,7 @@ def test_offsets_that_a_transaction_took_back_are_passed_over(kafka: str, bus: K
     for value, ending in ((b"0", "commit"), (b"1", "abort"), (b"2", "commit"), (b"3", "commit")):
         producer.begin_transaction()
         producer.produce(TOPIC, value=value, partition=0)
+        assert producer.flush(30) == 0
         getattr(producer, f"{ending}_transaction")(30)
     subscription = subscribed(kafka)
     received = receive(subscription, 3)

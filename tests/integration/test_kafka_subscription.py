@@ -339,10 +339,12 @@ def test_a_topic_that_is_missing_is_waited_for(kafka: str, bus: KafkaBus) -> Non
 
 def test_after_a_fatal_error_it_begins_anew(kafka: str, bus: KafkaBus) -> None:
     bus.publish(numbered(10))
-    # Another member of the same name: Kafka fences the first one off for good.
-    subscription = subscribed(kafka, group_instance_id="twin")
+    # Another member of the same name: Kafka fences the first one off for good. Members with a name
+    # do not leave, their session ends.
+    twins: dict[str, Any] = {"group_instance_id": "twin", "session_timeout_ms": 2_000}
+    subscription = subscribed(kafka, **twins)
     received = receive(subscription, 10)
-    twin = subscribed(kafka, group_instance_id="twin")
+    twin = subscribed(kafka, **twins)
 
     def fenced() -> None:
         twin.receive(10, 0.1)

@@ -67,7 +67,7 @@ def _delete_groups(admin: AdminClient) -> None:
                 return False  # a member that was killed counts until its session is over
         return True
 
-    wait_until(deleted, what="the former test's consumer groups to be deleted")
+    wait_until(deleted, what="the former test's consumer groups to be deleted", seconds=60)
 
 
 def _delete_topics(admin: AdminClient) -> None:

@@ -56,3 +56,7 @@ def _fetch(directory: Path) -> None:
     )
     if done.returncode:
         raise KafkaError(f"mvn could not fetch Kafka:\n{done.stdout}{done.stderr}")
+
+
+if __name__ == "__main__":
+    jars()

@@ -20,7 +20,7 @@ from tests.cluster import ROOT
 _SUITE = "trixie"
 _PACKAGES = (
     *("systemd", "systemd-sysv", "dbus", "ca-certificates"),
-    *("python3", "python3-venv", "git", "postgresql"),
+    *("python3", "python3-venv", "git", "postgresql", "redis-server"),
 )
 _REQUIREMENTS = ("requirements.txt", "requirements-dev.txt", "constraints.txt")
 _WHEELS, _SCRATCH = "var/cache/wheels", "var/lib/scratch"
@@ -110,6 +110,7 @@ def _build(directory: Path) -> None:
     _inside("the wheels", directory, pip)
     shutil.rmtree(scratch)
     (directory / "etc" / "pip.conf").write_text(_PIP_CONF)
+    _run("systemctl", ["systemctl", "--quiet", f"--root={directory}", "disable", "redis-server"])
     (clusters,) = (directory / "etc" / "postgresql").glob("*/main/conf.d")
     (clusters / "tests.conf").write_text(_POSTGRES)
 

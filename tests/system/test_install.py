@@ -133,10 +133,28 @@ def test_timers_do_their_work_or_say_that_there_is_none(installed: Container) ->
     assert "deleted" in smart_factory(installed, "logs", "--unit", "prune").stdout
     listed = installed.systemctl("list-timers", "--all").stdout
     assert "smart-factory-prune.timer" in listed
-    # This release has no consumers yet: skipped, not failed.
-    for unit in ("smart-factory-topup.service", "smart-factory-consumer@purchase.service"):
-        installed.systemctl("start", unit)
+    assert "smart-factory-topup.timer" in listed
+
+
+def test_consumers_are_enabled_and_a_release_without_them_skips_them(installed: Container) -> None:
+    consumer = "smart-factory-consumer@{}.service".format
+    listed = installed.sh("ls /etc/systemd/system/smart-factory.target.wants").stdout.split()
+    consumers = [consumer(name) for name in ("cache", "purchase", "session")]
+    assert [unit for unit in listed if "consumer" in unit] == consumers
+    for unit in consumers:
+        assert is_active(installed, unit)
+    program = "/opt/smart-factory/current/app/consumers/__main__.py"
+    installed.sh(f"mv {program} /root/")
+    for unit in (consumer("purchase"), "smart-factory-topup.service"):
+        installed.systemctl("restart", unit)
         assert shown(installed, "ConditionResult", unit) == "no"
+        assert not is_active(installed, unit)
+    installed.sh(f"mv /root/__main__.py {program}")
+    installed.systemctl("start", "smart-factory.target")
+    assert is_active(installed, consumer("purchase"))
+    # One that has failed is not remembered after the removal.
+    installed.systemctl("start", consumer("allocation"), check=False)
+    installed.wait(f"systemctl is-failed --quiet {consumer('allocation')}", what="its refusal")
 
 
 def test_doctor_finds_nothing_that_fails(installed: Container) -> None:
@@ -149,7 +167,8 @@ def test_doctor_finds_nothing_that_fails(installed: Container) -> None:
 
 def test_the_exposure_is_low_on_this_systemd(installed: Container) -> None:
     installed.run(f"{SOURCE}/systemd/verify.sh")
-    for unit in ("smart-factory", "smart-factory-bare", "smart-factory-prune"):
+    consumer = "smart-factory-consumer@purchase"
+    for unit in ("smart-factory", "smart-factory-bare", "smart-factory-prune", consumer):
         shown = installed.run(
             *("systemd-analyze", "security", "--threshold=15", "--no-pager", f"{unit}.service"),
             check=False,
@@ -164,6 +183,8 @@ def test_uninstall_leaves_what_is_the_operator_s(installed: Container) -> None:
     installed.run(uninstall)
     assert not is_active(installed, "smart-factory.service")
     assert installed.sh("ls /etc/systemd/system | grep -c smart || true").stdout.strip() == "0"
+    known = installed.systemctl("list-units", "--all", "--plain", "--no-legend", "smart-factory*")
+    assert known.stdout == ""
     assert "DATABASE_URL" in installed.sh("cat /etc/smart-factory/smart-factory.env").stdout
     with pytest.raises(OSError, match="refused"):
         installed.get("/health")

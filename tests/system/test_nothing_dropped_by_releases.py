@@ -15,6 +15,7 @@ from tests.system.operating import (
     commit,
     is_active,
     main_pid,
+    shown,
     size_of,
     smart_factory,
     status,
@@ -145,6 +146,9 @@ def test_the_script_rolls_back_although_the_release_is_broken_on_disk(machine: C
     script = f"{SOURCE}/deploy/scripts/rollback.sh"
     with machine.load("/health", rate=100) as load:
         machine.run("bash", script, "release", timeout=240)
+        consumer = shown(machine, "MainPID", "smart-factory-consumer@purchase.service")
+        links = machine.run("readlink", "-f", f"/proc/{consumer}/cwd", "/opt/smart-factory/current")
+        assert len(set(links.stdout.split())) == 1, links.stdout
         machine.run("bash", script, "scale", timeout=240)
         assert size_of(machine) == ("cluster", 1, 1)
         machine.run("bash", script, "scale", "--undo", timeout=240)

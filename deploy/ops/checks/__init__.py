@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from deploy.ops.checks import (
     configuration,
+    consumers,
     database,
     interpreter,
     machine,
@@ -24,6 +25,7 @@ CHECKS: tuple[Check, ...] = (
     *machine.CHECKS,
     *resources.CHECKS,
     *units.CHECKS,
+    *consumers.CHECKS,
     *configuration.CHECKS,
     *database.CHECKS,
     *releases.CHECKS,

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from deploy.ops.checks.context import CannotLookError, Context, NoAnswerError, run
+from deploy.ops.consumer_unit import NAMES, unit_of
 from deploy.ops.systemd import BARE, SERVICE, SOCKET
 
+CONSUMERS = tuple(unit_of(name) for name in NAMES)
 UNITS = (
     SERVICE,
     SOCKET,
@@ -18,12 +20,13 @@ UNITS = (
     "smart-factory-prune.timer",
     "smart-factory-topup.service",
     "smart-factory-topup.timer",
+    *CONSUMERS,
 )
 DIRECTORY = "/etc/systemd/system"
 _PROPERTIES = (
     "Id LoadState ActiveState SubState UnitFileState NeedDaemonReload DropInPaths FragmentPath "
-    "Result NRestarts Listen Backlog TriggeredBy OnFailure LimitNOFILESoft MemoryMax "
-    "StartLimitIntervalUSec ExecStopPost"
+    "Result ExecMainStatus NRestarts Listen Backlog TriggeredBy OnFailure LimitNOFILESoft "
+    "MemoryMax StartLimitIntervalUSec ExecStopPost"
 )
 
 Facts = Mapping[str, Mapping[str, str]]  # unit, property
