@@ -233,13 +233,13 @@ def _asked(ask: Callable[[], T]) -> T:
         try:
             return ask()
         except FutureTimeoutError:
-            raise BusUnavailable(f"Kafka: no answer within {_SECONDS:g} s") from None
+            raise BusUnavailable(f"Kafka is away: no answer within {_SECONDS:g} s") from None
         except KafkaException as exception:
             error = error_of(exception)
             if refused(error):
-                raise BusRefused(f"Kafka: {reason(error)}") from None
+                raise BusRefused(f"Kafka refuses: {reason(error)}") from None
             if error.code() not in _NOT_YET or monotonic() > deadline:
-                raise BusUnavailable(f"Kafka: {reason(error)}") from None
+                raise BusUnavailable(f"Kafka is away: {reason(error)}") from None
         sleep(0.1)
 
 

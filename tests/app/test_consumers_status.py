@@ -119,7 +119,7 @@ def test_a_bus_that_is_away_leaves_the_lag_unknown(url: str, sql: Sql) -> None:
     assert facts["consumers"][0]["processed"] == 100
     done = command("status", url=url)
     assert done.returncode == 0
-    assert 'bus: postgres, which does not say what waits: Postgres refused: relation' in done.stdout
+    assert "bus: postgres, which does not say what waits: Postgres refused: relation" in done.stdout
 
 
 def test_a_bus_that_gives_no_answer_is_not_waited_for(url: str) -> None:
