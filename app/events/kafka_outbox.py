@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from time import monotonic
-from typing import Any
 
 from confluent_kafka import KafkaError
-from psycopg.rows import dict_row
 
 from app.db import Connection
 from app.events import outbox
 from app.events.bus import BusRefused, BusUnavailable, Outgoing
-from app.events.envelope import Envelope, EnvelopeError
 from app.events.kafka_client import reason, refused, topic_is_missing
 from app.events.kafka_producer import KafkaProducer
 from app.events.topics import TOPICS
@@ -21,16 +17,6 @@ from app.events.topics import TOPICS
 log = logging.getLogger(__name__)
 
 _ASIDE_SECONDS = 60.0
-
-# Not `outbox.unpublished`: what Kafka refused is left out. No row is held, as one process at a time
-# drains; rows that are committed meanwhile, also with lower ids, come with the next call.
-_WAITING = """
-SELECT id, event_id, type, version, correlation_id, causation_id, occurred_at, payload
-FROM outbox
-WHERE published_at IS NULL AND type = ANY(%(types)s) AND NOT id = ANY(%(aside)s)
-ORDER BY id
-LIMIT %(most)s
-"""
 
 
 class KafkaOutbox:
@@ -65,14 +51,13 @@ class KafkaOutbox:
     def _waiting(self, connection: Connection, most: int) -> dict[int, Outgoing]:
         now = monotonic()
         self._aside = {what: until for what, until in self._aside.items() if until > now}
-        asked = {
-            "types": [name for name, topic in TOPICS.items() if topic not in self._aside],
-            "aside": [what for what in self._aside if isinstance(what, int)],
-            "most": most,
-        }
-        with connection.cursor(binary=True, row_factory=dict_row) as cursor:
-            rows = cursor.execute(_WAITING, asked).fetchall()
-        return {row.pop("id"): _outgoing(row) for row in rows}
+        # No row is held while Kafka is asked: one process at a time drains.
+        return outbox.unpublished(
+            connection,
+            most,
+            types=[name for name, topic in TOPICS.items() if topic not in self._aside],
+            without=[what for what in self._aside if isinstance(what, int)],
+        )
 
     def _deliver(self, messages: dict[int, Outgoing]) -> dict[int, KafkaError | None]:
         outcomes = dict(zip(messages, self._producer.deliver(list(messages.values())), strict=True))
@@ -90,12 +75,3 @@ class KafkaOutbox:
             *(number, topic, reason(error), _ASIDE_SECONDS),
             extra={"event": "outbox.refused", "outbox_id": number, "topic": topic},
         )
-
-
-def _outgoing(row: dict[str, Any]) -> Outgoing:
-    try:
-        text = Envelope(**row).as_json()
-    except EnvelopeError:
-        text = json.dumps(row, default=str)  # somebody else has written it: it is a dead letter
-    key = str(row["correlation_id"])
-    return Outgoing(topic=TOPICS[row["type"]], key=key, value=text.encode())

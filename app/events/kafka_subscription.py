@@ -14,21 +14,14 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as Received
 
 from app.events.bus import BusUnavailable, Message
-from app.events.kafka_client import (
-    CREATE_TOPICS,
-    error_of,
-    fatal,
-    reason,
-    refused,
-    settings,
-    topic_is_missing,
-)
+from app.events.kafka_client import error_of, fatal, reason, settings
 from app.events.kafka_holdings import Holdings
+from app.events.kafka_message import message_of
+from app.events.kafka_trouble import Trouble
 
 log = logging.getLogger(__name__)
 
 _CLOSE_SECONDS = 5.0
-_METADATA_SECONDS = 2.0
 _AHEAD = 1_000  # messages
 _EVENTS = 100  # that one look at the queue may bring while the partitions are paused
 _CONSUMER: dict[str, Any] = {
@@ -90,9 +83,7 @@ class KafkaSubscription:
         self._holdings = Holdings()
         self._paused = False
         self._settling = False
-        self._missing: set[str] = set()
-        self._away = False  # librdkafka said so, and did not answer since
-        self._refusal: KafkaError | None = None
+        self._trouble = Trouble(self._topics)
         self._fatal: KafkaError | None = None
 
     def receive(self, most: int, seconds: float) -> list[Message]:
@@ -118,9 +109,7 @@ class KafkaSubscription:
             self._put(consumer.consume(max(1, most - self._holdings.waiting), 0))
         self._raise_fatal()
         if not self._holdings.waiting:
-            self._raise_away(consumer)
-            self._raise_refusal()
-            self._raise_missing(consumer)
+            self._trouble.raise_for(consumer)
         return self._holdings.take(most)
 
     def keep(self) -> None:
@@ -181,14 +170,10 @@ class KafkaSubscription:
         for each in received:
             error = each.error()
             if error is None:
-                self._holdings.put(_message(each))
+                self._holdings.put(message_of(each))
             elif fatal(error):
                 self._fatal = error
-            elif topic_is_missing(error):
-                self._missing.add(each.topic() or self._topics[0])
-            elif refused(error):
-                self._refusal = error
-            else:
+            elif not self._trouble.note(error, each.topic()):
                 log.warning(
                     "Group %s: %s",
                     *(self._group, reason(error)),
@@ -266,8 +251,8 @@ class KafkaSubscription:
         """What is not fatal librdkafka mends itself, and has logged."""
         if fatal(error):
             self._fatal = error
-        elif error.code() == KafkaError._ALL_BROKERS_DOWN:
-            self._away = True
+        else:
+            self._trouble.note(error)
 
     def _raise_fatal(self) -> None:
         """Raises BusUnavailable when librdkafka gave up; the consumer is given up, too."""
@@ -278,38 +263,6 @@ class KafkaSubscription:
         if consumer is not None:
             _leave(consumer)
         raise BusUnavailable(f"Kafka's client gave up: {reason(self._fatal)}")
-
-    def _raise_refusal(self) -> None:
-        """Raises BusUnavailable when this member may not read, once each time that Kafka says so.
-
-        An operator may allow it while the consumer waits.
-        """
-        refusal, self._refusal = self._refusal, None
-        if refusal is not None:
-            raise BusUnavailable(f"Kafka refuses: {reason(refusal)}")
-
-    def _raise_away(self, consumer: Consumer) -> None:
-        """Raises BusUnavailable while no broker answers: librdkafka does not say when one does."""
-        if not self._away:
-            return
-        try:
-            consumer.list_topics(self._topics[0], timeout=_METADATA_SECONDS)
-        except KafkaException as error:
-            raise BusUnavailable(f"Kafka is away: {reason(error_of(error))}") from None
-        self._away = False
-
-    def _raise_missing(self, consumer: Consumer) -> None:
-        """Raises BusUnavailable while a topic is missing: somebody may create it.
-
-        librdkafka says once that it is, and subscribes by itself when it hears of it: from the
-        answer to this question.
-        """
-        for topic in sorted(self._missing):
-            with self._translated():
-                found = consumer.list_topics(topic, timeout=_METADATA_SECONDS).topics.get(topic)
-            if found is None or found.error is not None:
-                raise BusUnavailable(f"Kafka has no topic {topic}: {CREATE_TOPICS}")
-            self._missing.discard(topic)
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:
@@ -342,23 +295,3 @@ def _pause(consumer: Consumer, partitions: list[TopicPartition]) -> None:
     # One that librdkafka is about to take away cannot be paused: what it still brings is put aside.
     with contextlib.suppress(KafkaException):
         consumer.pause(partitions)
-
-
-def _message(received: Received[Any, Any]) -> Message:
-    topic, partition, offset = received.topic(), received.partition(), received.offset()
-    assert topic is not None and partition is not None and offset is not None  # noqa: S101, PT018 - no error has them
-    return Message(
-        topic=topic,
-        partition=partition,
-        offset=offset,
-        key=_text(received.key()),
-        value=received.value() or b"",  # None: a tombstone
-        headers={name: _text(value) for name, value in dict(received.headers() or ()).items()},
-    )
-
-
-def _text(value: bytes | str | None) -> str:
-    """Of others' messages, too: it never fails."""
-    if value is None:
-        return ""
-    return value if isinstance(value, str) else value.decode(errors="replace")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import psycopg
@@ -35,7 +35,7 @@ SELECT * FROM unnest(%(event_id)s::uuid[], %(type)s::text[], %(version)s::intege
 _UNPUBLISHED = """
 SELECT id, event_id, type, version, correlation_id, causation_id, occurred_at, payload
 FROM outbox
-WHERE published_at IS NULL AND type = ANY(%(types)s)
+WHERE published_at IS NULL AND type = ANY(%(types)s) AND NOT id = ANY(%(without)s)
 ORDER BY id
 LIMIT %(most)s
 FOR UPDATE SKIP LOCKED
@@ -62,15 +62,22 @@ def append_many(
         connection.execute(_APPEND_MANY, {name: [row[name] for row in rows] for name in rows[0]})
 
 
-def unpublished(connection: psycopg.Connection[Any], most: int) -> dict[int, Outgoing]:
+def unpublished(
+    connection: psycopg.Connection[Any],
+    most: int,
+    *,
+    types: Collection[str] = tuple(TOPICS),
+    without: Collection[int] = (),
+) -> dict[int, Outgoing]:
     """Up to `most` events that wait, in their order, by the id of their row.
 
-    Nobody else gets them before the caller's transaction ends. An event of a type that has no topic
-    waits on.
+    Nobody else gets them before the caller's transaction ends. Those of other `types` wait on, and
+    so do the rows `without`.
     """
     # Binary: ids and times come as they are, not as text to be parsed.
     with connection.cursor(binary=True, row_factory=dict_row) as cursor:
-        rows = cursor.execute(_UNPUBLISHED, {"types": list(TOPICS), "most": most}).fetchall()
+        asked = {"types": list(types), "without": list(without), "most": most}
+        rows = cursor.execute(_UNPUBLISHED, asked).fetchall()
     return {row.pop("id"): _outgoing(row) for row in rows}
 
 
