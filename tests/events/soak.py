@@ -29,6 +29,7 @@ from tests.events.stage import Process, Stage, confirmed
 from tests.kafka.broker import Broker
 from tests.kafka.fixtures import create_topics
 from tests.redis.server import RedisServer
+from tests.wait import wait_until
 
 INSTANCES = 2
 _BATCH = 500  # payments appended in one transaction
@@ -82,6 +83,9 @@ def soak(
     paying.join()
     stage.wait_quiet(120)
     seconds = time.monotonic() - began
+    pids = {process.pid for _, process in running}
+    # One that has only just replaced another has no handler for TERM yet.
+    wait_until(lambda: pids <= _consuming(stage), what="all instances to have begun")
     for _, process in running:
         process.popen.terminate()
     ended = [process.popen.wait(60) for _, process in running]
@@ -103,6 +107,10 @@ def _pay(url: str, events: int) -> None:
             batch = [confirmed(f"s-{n}") for n in range(first, min(first + _BATCH, events))]
             with connection.transaction():
                 outbox.append_many(connection, batch)
+
+
+def _consuming(stage: Stage) -> set[int]:
+    return {pid for (pid,) in stage.rows("SELECT pid FROM consumer_instance")}
 
 
 def _progress(stage: Stage, events: int) -> float:
