@@ -10,7 +10,6 @@ from app.config import Config
 from app.consumers import pipeline
 from app.db import Database, development
 from app.events import connect
-from app.events.bus import Bus
 from app.events.consumer import Consumer
 from app.events.relay import Relay
 
@@ -53,7 +52,8 @@ def run(names: Sequence[str], config: Config, stop: threading.Event) -> bool:
         thread.join()
     leaving.set()
     relaying.join()
-    _close(bus, database)
+    bus.close()
+    database.close()
     return not failed
 
 
@@ -77,8 +77,3 @@ def _started(
     thread = threading.Thread(target=body, name=name)
     thread.start()
     return thread
-
-
-def _close(bus: Bus, database: Database) -> None:
-    bus.close()
-    database.close()

@@ -50,10 +50,6 @@ class Report:
     faults: list[str]
 
 
-class StalledError(Exception):
-    """The consumers have done nothing for minutes."""
-
-
 def soak(
     stage: Stage, admin: AdminStub, cache: redis.Redis, *, events: int, kills: int, seed: int = 0
 ) -> Report:
@@ -118,11 +114,14 @@ def _progress(stage: Stage, events: int) -> float:
 
 
 def _wait_for_progress(stage: Stage, events: int, done: float) -> None:
-    deadline = time.monotonic() + _STALL_SECONDS
-    while _progress(stage, events) == done:
-        if time.monotonic() > deadline:
-            raise StalledError(f"{done:.0%} done\n{stage.logs}")
-        time.sleep(0.1)
+    try:
+        wait_until(
+            lambda: _progress(stage, events) > done,
+            what=f"more than {done:.0%} to be done",
+            seconds=_STALL_SECONDS,
+        )
+    except AssertionError as error:
+        raise AssertionError(f"{error}\n{stage.logs}") from None
 
 
 def _replace(stage: Stage, running: list[tuple[str, Process]], at: int) -> None:
