@@ -46,7 +46,7 @@ proc_name = "smart-factory"
 wsgi_app = _settings.wsgi_app
 bind = list(_settings.bind)
 workers = _settings.workers
-worker_class = _settings.worker_class
+worker_class = _settings.gunicorn_worker_class
 threads = _settings.threads
 keepalive = 5  # seconds; above the pause between two requests of a page
 

@@ -31,7 +31,8 @@ OWN_APPLICATION = "app.wsgi:app"
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _SIZES = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
-_WORKER_CLASSES = ("gthread", "sync", "gevent", "tornado")
+_WORKER_CLASSES = ("gthread", "adaptive", "sync", "gevent", "tornado")
+_OWN_WORKER_CLASSES = {"adaptive": "deploy.cluster.adaptive.AdaptiveWorker"}
 _DAY = 86400
 
 
@@ -127,6 +128,11 @@ class Settings:
             state_directory=state_directory(merged),
             from_file=from_file,
         )
+
+    @property
+    def gunicorn_worker_class(self) -> str:
+        """WORKER_CLASS as Gunicorn is to load it."""
+        return _OWN_WORKER_CLASSES.get(self.worker_class, self.worker_class)
 
     def as_message(self) -> dict[str, object]:
         """The settings as plain data, for another process; without what the file adds."""
@@ -317,7 +323,7 @@ def load(environ: Mapping[str, str]) -> Settings:
                 f"{name.upper()}='{directory}': expected a directory to write to ({error.strerror})"
             ) from None
     try:
-        util.load_class(settings.worker_class)
+        util.load_class(settings.gunicorn_worker_class)
     except Exception as error:
         # Gunicorn puts a whole traceback into the message; its last line says what went wrong.
         lines = [line for line in str(error).splitlines() if _ERROR_LINE.match(line)]

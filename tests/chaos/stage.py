@@ -49,7 +49,7 @@ class Kind:
         return f"{self.socket}-{self.worker_class}"
 
 
-KINDS = [Kind(s, w) for s in ("tcp", "unix") for w in ("gthread", "sync")]
+KINDS = [Kind(s, w) for s in ("tcp", "unix") for w in ("adaptive", "gthread", "sync")]
 
 
 class Stage:

@@ -100,7 +100,7 @@ def app(environ, start_response):
 """
 
 
-@pytest.mark.parametrize("kind", ["gthread", "sync", "gevent"])
+@pytest.mark.parametrize("kind", ["gthread", "adaptive", "sync", "gevent"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT])
 def test_an_application_of_any_kind_hears_of_its_workers_end(
     tmp_path: Path, kind: str, number: int
@@ -110,7 +110,7 @@ def test_an_application_of_any_kind_hears_of_its_workers_end(
     (tmp_path / "app.env").write_text("WORKER_DRAIN_FD=0\n")
     env = {
         "WORKER_CLASS": kind,
-        "THREADS": "4" if kind == "gthread" else "1",
+        "THREADS": "4" if kind in ("gthread", "adaptive") else "1",
         "CLUSTER_WORKERS": "2",
         "CLUSTER_PRELOAD": "fresh",  # its thread begins with its import
         "ENV_FILE": str(tmp_path / "app.env"),

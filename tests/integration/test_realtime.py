@@ -162,7 +162,7 @@ def test_idle_clients_cost_no_thread_and_are_no_long_requests(
         assert not cluster.lines("REQUEST_TIMEOUT|died|retire")
 
 
-@pytest.mark.parametrize("kind", ["gthread", "sync"])
+@pytest.mark.parametrize("kind", ["gthread", "adaptive", "sync"])
 def test_who_comes_and_goes_leaves_nothing_behind(
     tmp_path: Path, database_url: str, kind: str
 ) -> None:

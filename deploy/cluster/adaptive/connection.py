@@ -1,0 +1,50 @@
+"""One client's connection, as the loop knows it."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+from deploy.cluster.adaptive.head import Environ
+
+
+class Connection:
+    """A socket and what has come in of the next request.
+
+    The socket stays in blocking mode, as applications know it from Gunicorn; the loop reads with
+    MSG_DONTWAIT. `busy` belongs to the thread that answers, everything else to the leader, and
+    to that thread while it is busy.
+    """
+
+    __slots__ = (
+        "buffer",
+        "busy",
+        "deadline",
+        "environ",
+        "fd",
+        "fresh",
+        "gunicorn",
+        "lingering",
+        "needed",
+        "peer",
+        "polled",
+        "server",
+        "sock",
+        "trusted",
+    )
+
+    def __init__(self, sock: socket.socket, peer: Any, server: Any):
+        self.sock = sock
+        self.fd = sock.fileno()
+        self.peer = peer
+        self.server = server
+        self.environ: Environ = {}  # what all requests of the connection have in common
+        self.trusted = False  # whether the peer may speak for another client
+        self.buffer = b""  # of requests that have not been answered
+        self.needed = 0  # bytes that make the buffer a whole request; 0: not known yet
+        self.deadline = 0.0  # monotonic seconds: when the loop has waited enough for it
+        self.fresh = True  # no request has been answered yet
+        self.busy = False  # a thread answers a request
+        self.polled = False  # epoll knows it
+        self.lingering = False  # answered and half closed: what comes in is of no interest
+        self.gunicorn: Any = None  # Gunicorn's object, once it has seen to a request

@@ -1,0 +1,121 @@
+"""The head of a usual request, read at once; whatever is unusual is left to Gunicorn's parser.
+
+What is accepted here is a strict part of what Gunicorn 27 accepts (its http/message.py, after RFC
+9110 and 9112), with the same meaning. So nothing needs to be refused here: what does not fit, for
+good or ill, is unusual. For three headers this takes as long as the C parser gunicorn_h1c, and it
+needs no compiler where it is installed.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from gunicorn.http.message import (
+    DEFAULT_MAX_HEADERFIELD_SIZE,
+    MAX_HEADERS,
+    MAX_REQUEST_LINE,
+)
+
+# An origin-form target without a fragment; "//" has rules of its own.
+_REQUEST_LINE = re.compile(r"([A-Z]{3,20}) (/(?!/)[!\"$-~]*) HTTP/1\.([01])")
+_NAME = re.compile(r"[!#$%&'*+.^`|~0-9A-Za-z-]+")  # a token without "_", which header_map is for
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+# They change what follows the head, or who reads it.
+_UNUSUAL = {"EXPECT", "TRANSFER-ENCODING", "UPGRADE", "HTTP2-SETTINGS", "TRAILER"}
+_KNOWN_MOST = 1024  # names of headers; clients make them up
+_PROTOCOLS = {"0": "HTTP/1.0", "1": "HTTP/1.1"}
+
+Environ = dict[str, Any]
+
+
+class Reading(Enum):
+    """Why there is no request yet."""
+
+    INCOMPLETE = 0  # the head has not ended
+    UNUSUAL = 1
+
+
+class HeadParser:
+    """Reads heads by the limits of a Gunicorn configuration."""
+
+    def __init__(self, cfg: Any, *, script_name: str):
+        self._script_name = script_name
+        line = cfg.limit_request_line
+        self.line_most = MAX_REQUEST_LINE if line <= 0 else min(line, MAX_REQUEST_LINE)
+        size = cfg.limit_request_field_size
+        # No field of a head that is shorter can be longer.
+        self._head_most = DEFAULT_MAX_HEADERFIELD_SIZE if size <= 0 else size
+        fields = cfg.limit_request_fields
+        self._fields_most = fields if 0 < fields <= MAX_HEADERS else MAX_HEADERS
+        self._schemes = {
+            "HTTP_" + name.replace("-", "_"): value
+            for name, value in cfg.secure_scheme_headers.items()
+        }
+        self._keys: dict[str, str] = {}  # by the header's name as it came; empty: unusual
+
+    def read(
+        self, data: bytes, template: Environ, *, trusted: bool
+    ) -> tuple[Environ, int] | Reading:
+        """The environ made of `template` and the head, and where the head ends in `data`.
+
+        `trusted`: whether the peer may say which scheme its client used.
+        """
+        end = data.find(b"\r\n\r\n")
+        if end < 0:
+            return Reading.INCOMPLETE
+        if end > self._head_most:
+            return Reading.UNUSUAL
+        first, *lines = str(data[:end], "latin-1").split("\r\n")
+        line = _REQUEST_LINE.fullmatch(first)
+        if line is None or len(first) > self.line_most or len(lines) > self._fields_most:
+            return Reading.UNUSUAL
+        environ = template.copy()
+        method, uri, minor = line.groups()
+        path, _, query = uri.partition("?")
+        environ["REQUEST_METHOD"] = method
+        environ["RAW_URI"] = uri
+        environ["QUERY_STRING"] = query
+        environ["SERVER_PROTOCOL"] = _PROTOCOLS[minor]
+        if self._script_name:
+            if not path.startswith(self._script_name):
+                return Reading.UNUSUAL
+            path = path[len(self._script_name) :]
+        environ["PATH_INFO"] = unquote_to_bytes(path).decode("latin-1") if "%" in path else path
+        keys = self._keys
+        for field in lines:
+            name, colon, value = field.partition(":")
+            key = keys.get(name) or self._learn(name)
+            value = value.strip(" \t")
+            if not (key and colon) or key in environ:
+                return Reading.UNUSUAL
+            if not value.isprintable() and _CONTROL.search(value):
+                return Reading.UNUSUAL
+            environ[key] = value
+        if trusted and not self._see_scheme(environ):
+            return Reading.UNUSUAL
+        return environ, end + 4
+
+    def _learn(self, name: str) -> str:
+        if not _NAME.fullmatch(name) or name.upper() in _UNUSUAL:
+            return ""
+        upper = name.upper().replace("-", "_")
+        key = upper if upper in ("CONTENT_TYPE", "CONTENT_LENGTH") else "HTTP_" + upper
+        if len(self._keys) >= _KNOWN_MOST:
+            self._keys.clear()
+        self._keys[name] = key
+        return key
+
+    def _see_scheme(self, environ: Environ) -> bool:
+        """Sets the scheme that a proxy names; False when it names several."""
+        found = False
+        for key, secure in self._schemes.items():
+            value = environ.get(key)
+            if value is not None:
+                if found:
+                    return False
+                found = True
+                environ["wsgi.url_scheme"] = "https" if value == secure else "http"
+        return True

@@ -1,0 +1,142 @@
+"""Who leads: of several threads one polls and runs short requests, the others wait or are busy.
+
+The leader puts the baton down before it runs a request and picks it up afterwards. When a request
+takes longer than `LONG_SECONDS`, the watcher (the main thread, as Go's sysmon watches processors)
+gives the baton to a follower; who finds it gone finishes its request and joins the followers. While
+requests are short no thread wakes another, so none waits for the interpreter's lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+
+LONG_SECONDS = 0.002
+# The watcher looks so often after the last request, then it sleeps until the next one wakes it.
+_LOOKS_WHEN_IDLE = 50
+_PARKED_SECONDS = 1.0
+_STOP_LOOK_SECONDS = 0.001
+
+
+class Lead:
+    """The threads of one worker, and which of them leads.
+
+    `lead` is run by the leader, and returns when `leave` has told it that it leads no more.
+    Appending to a list and popping from it are one step each, whatever thread does it: that is all
+    the locking there is.
+    """
+
+    def __init__(self, lead: Callable[[], None], *, threads: int):
+        self.began = 0.0  # monotonic seconds: when the leader entered its request
+        self._lead = lead
+        self._baton: list[None] = []  # one item while the leader is inside a request
+        self._followers: list[threading.Lock] = []
+        self._stopping = False
+        self._idle_looks = 0
+        self._parked = False
+        self._unpark = threading.Lock()
+        self._unpark.acquire()
+        self._threads = [
+            # Whoever hangs in a request does not keep the process from its end.
+            threading.Thread(target=self._run, name=f"request-{number}", daemon=True)
+            for number in range(1, threads + 1)
+        ]
+
+    # --- by the leader
+
+    def enter(self, now: float) -> None:
+        """The leader runs a request from now on: the lead may be taken from it."""
+        self.began = now
+        self._baton.append(None)
+        if self._parked:
+            self.wake_watcher()
+
+    def leave(self) -> bool:
+        """The request is done; whether the thread still leads."""
+        try:
+            self._baton.pop()
+        except IndexError:
+            return False
+        return True
+
+    def pass_on(self) -> bool:
+        """Gives the lead to a follower; False when there is none."""
+        try:
+            follower = self._followers.pop()
+        except IndexError:
+            return False
+        follower.release()
+        return True
+
+    # --- by the watcher
+
+    def start(self) -> None:
+        """Starts the threads; one of them leads."""
+        for thread in self._threads:
+            thread.start()
+        self._give()
+
+    def watch(self, *, may_park: bool = True) -> None:
+        """One look at the leader, and the pause until the next one is due."""
+        if not self._baton:
+            self._idle_looks += 1
+            if may_park and self._idle_looks > _LOOKS_WHEN_IDLE:
+                self._park()
+            else:
+                time.sleep(LONG_SECONDS)
+            return
+        self._idle_looks = 0
+        left = self.began + LONG_SECONDS - time.monotonic()
+        if left > 0:
+            time.sleep(left)
+            return
+        if self._followers and self.leave():
+            self._give()
+        time.sleep(LONG_SECONDS)
+
+    def wake_watcher(self) -> None:
+        """Ends the watcher's pause; also from a signal's handler."""
+        self._parked = False
+        with contextlib.suppress(RuntimeError):  # awake already
+            self._unpark.release()
+
+    def stop(self, *, seconds: float) -> None:
+        """No thread takes the lead any more; waits so long for those that are not in a request."""
+        self._stopping = True
+        deadline = time.monotonic() + seconds
+        while any(thread.is_alive() for thread in self._threads) and time.monotonic() < deadline:
+            if not self.pass_on():
+                time.sleep(_STOP_LOOK_SECONDS)
+
+    # --- the threads
+
+    def _run(self) -> None:
+        me = threading.Lock()
+        me.acquire()
+        while True:
+            self._follow(me)
+            if self._stopping:
+                return
+            self._lead()
+
+    def _follow(self, me: threading.Lock) -> None:
+        """Returns when this thread leads, or when all end."""
+        if self._stopping:
+            return
+        stuck = self._baton and time.monotonic() - self.began > LONG_SECONDS
+        if stuck and self.leave():
+            return
+        self._followers.append(me)
+        me.acquire()
+
+    def _give(self) -> None:
+        while not self.pass_on() and not self._stopping:
+            time.sleep(LONG_SECONDS)
+
+    def _park(self) -> None:
+        self._parked = True
+        if not self._baton:
+            self._unpark.acquire(timeout=_PARKED_SECONDS)
+        self._parked = False

@@ -1,0 +1,146 @@
+"""Who leads: exactly one thread polls, and a long request does not keep the lead."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from deploy.cluster.adaptive.blocking import BlockingRoutes, route_of
+from deploy.cluster.adaptive.lead import Lead
+from tests.wait import wait_until
+
+
+class Requests:
+    """Stands for the loop: whoever leads takes what is queued, and nobody else does."""
+
+    def __init__(self, *, threads: int):
+        self.queue: deque[Callable[[], object]] = deque()
+        self.done = 0
+        self.leaders_at_once = 0
+        self._leading: set[int] = set()
+        self.stopping = False
+        self.lead = Lead(self._lead, threads=threads)
+
+    def _lead(self) -> None:
+        me = threading.get_ident()
+        self._leading.add(me)
+        while not self.stopping:
+            self.leaders_at_once = max(self.leaders_at_once, len(self._leading))
+            if not self.queue:
+                time.sleep(0.0005)
+                continue
+            request = self.queue.popleft()
+            self._leading.discard(me)  # from here on it may be taken
+            self.lead.enter(time.monotonic())
+            request()
+            leads = self.lead.leave()
+            self.done += 1
+            if not leads:
+                return
+            self._leading.add(me)
+        self._leading.discard(me)
+
+    @contextmanager
+    def running(self) -> Iterator[Requests]:
+        self.lead.start()
+        watching = threading.Thread(target=self._watch)
+        watching.start()
+        try:
+            yield self
+        finally:
+            self.stopping = True
+            self.lead.wake_watcher()
+            watching.join(10)
+            self.lead.stop(seconds=10)
+
+    def _watch(self) -> None:
+        while not self.stopping:
+            self.lead.watch()
+
+
+def test_a_long_request_does_not_keep_the_others_waiting() -> None:
+    with Requests(threads=2).running() as requests:
+        gate = threading.Event()
+        requests.queue.append(lambda: gate.wait(30))
+        wait_until(lambda: not requests.queue, what="the long request to begin")
+        requests.queue.extend([lambda: None] * 10)
+        wait_until(lambda: requests.done == 10, what="the short requests to be answered")
+        gate.set()
+        wait_until(lambda: requests.done == 11, what="the long one to be answered")
+
+
+def test_when_all_threads_are_busy_the_first_that_is_done_leads() -> None:
+    with Requests(threads=2).running() as requests:
+        gates = [threading.Event(), threading.Event()]
+        for gate in gates:
+            requests.queue.append(lambda gate=gate: gate.wait(30))  # type: ignore[misc]
+        wait_until(lambda: not requests.queue, what="both threads to be busy")
+        requests.queue.append(lambda: None)
+        gates[1].set()
+        wait_until(lambda: requests.done == 2, what="the freed thread to go on")
+        gates[0].set()
+
+
+def test_nobody_leads_beside_the_leader() -> None:
+    with Requests(threads=4).running() as requests:
+        for number in range(600):
+            long = number % 3 == 0
+            requests.queue.append(lambda long=long: time.sleep(0.003 if long else 0))  # type: ignore[misc]
+        wait_until(lambda: requests.done == 600, seconds=60, what="all to be answered")
+    assert requests.leaders_at_once == 1
+
+
+def test_a_watcher_that_sleeps_is_woken_by_a_request() -> None:
+    with Requests(threads=2).running() as requests:
+        wait_until(lambda: requests.lead._parked, what="the watcher to sleep")  # noqa: SLF001
+        gate = threading.Event()
+        requests.queue.append(lambda: gate.wait(30))
+        requests.queue.append(lambda: None)
+        wait_until(lambda: requests.done == 1, what="the short request to be answered")
+        gate.set()
+
+
+def test_threads_that_wait_end_at_the_stop() -> None:
+    before = threading.active_count()
+    with Requests(threads=8).running():
+        assert threading.active_count() > before
+    assert threading.active_count() == before
+
+
+def test_a_route_that_takes_long_is_expected_to_until_it_is_short_for_a_while() -> None:
+    routes = BlockingRoutes(long=0.002, short=0.001)
+    assert not routes
+    routes.learn("GET", "/users/17/orders", 0.5)
+    assert routes.expects("GET", "/users/99/orders")
+    assert not routes.expects("POST", "/users/99/orders")
+    assert not routes.expects("GET", "/users/17")
+    for _ in range(7):
+        routes.learn("GET", "/users/3/orders", 0.0001)
+    assert routes.expects("GET", "/users/17/orders")
+    routes.learn("GET", "/users/3/orders", 0.0001)
+    assert not routes
+
+
+def test_neither_short_nor_long_changes_nothing() -> None:
+    routes = BlockingRoutes(long=0.002, short=0.001)
+    routes.learn("GET", "/a", 0.0015)
+    assert not routes
+    routes.learn("GET", "/a", 0.5)
+    for _ in range(100):
+        routes.learn("GET", "/a", 0.0015)
+    assert routes.expects("GET", "/a")
+
+
+def test_routes_that_clients_make_up_do_not_fill_the_memory() -> None:
+    routes = BlockingRoutes(long=0.002, short=0.001)
+    for number in range(5000):
+        routes.learn("GET", "/" + "".join(chr(97 + int(digit)) for digit in str(number)), 1)
+    assert len(routes) <= 1024
+
+
+def test_one_of_many_things_has_a_digit_in_its_name() -> None:
+    assert route_of("GET", "/users/17/a1b2-c3/orders") == "GET /users/*/*/orders"
+    assert route_of("GET", "/") == "GET /"
