@@ -34,9 +34,9 @@ class Requests:
                 continue
             request = self.queue.popleft()
             self._leading.discard(me)  # from here on it may be taken
-            self.lead.enter(time.monotonic())
+            token = self.lead.enter(time.monotonic())
             request()
-            leads = self.lead.leave()
+            leads = self.lead.leave(token)
             self.done += 1
             if not leads:
                 return
@@ -91,6 +91,16 @@ def test_nobody_leads_beside_the_leader() -> None:
             requests.queue.append(lambda long=long: time.sleep(0.003 if long else 0))  # type: ignore[misc]
         wait_until(lambda: requests.done == 600, seconds=60, what="all to be answered")
     assert requests.leaders_at_once == 1
+
+
+def test_who_has_lost_the_lead_does_not_take_it_from_the_next_leader() -> None:
+    lead = Lead(lambda: None, threads=0)
+    first = lead.enter(0.0)
+    assert lead._take()  # noqa: SLF001 - as the watcher, or a thread that is done, takes it
+    lead._leader = threading.Lock()  # noqa: SLF001
+    second = lead.enter(0.0)
+    assert not lead.leave(first)
+    assert lead.leave(second)
 
 
 def test_a_watcher_that_sleeps_is_woken_by_a_request() -> None:

@@ -31,8 +31,9 @@ class Lead:
     def __init__(self, lead: Callable[[], None], *, threads: int):
         self.began = 0.0  # monotonic seconds: when the leader entered its request
         self._lead = lead
-        self._baton: list[None] = []  # one item while the leader is inside a request
-        self._followers: list[threading.Lock] = []
+        self._baton: list[threading.Lock] = []  # the leader's, while it is inside a request
+        self._followers: list[threading.Lock] = []  # each waits at its own
+        self._leader = threading.Lock()
         self._stopping = False
         self._idle_looks = 0
         self._parked = False
@@ -46,18 +47,20 @@ class Lead:
 
     # --- by the leader
 
-    def enter(self, now: float) -> None:
+    def enter(self, now: float) -> threading.Lock:
         """The leader runs a request from now on: the lead may be taken from it."""
+        me = self._leader
         self.began = now
-        self._baton.append(None)
+        self._baton.append(me)
         if self._parked:
             self.wake_watcher()
+        return me
 
-    def leave(self) -> bool:
-        """The request is done; whether the thread still leads."""
+    def leave(self, me: threading.Lock) -> bool:
+        """The request is done; whether the thread still leads, and not another one by now."""
         try:
-            self._baton.pop()
-        except IndexError:
+            self._baton.remove(me)
+        except ValueError:
             return False
         return True
 
@@ -92,7 +95,7 @@ class Lead:
         if left > 0:
             time.sleep(left)
             return
-        if self._followers and self.leave():
+        if self._followers and self._take():
             self._give()
         time.sleep(LONG_SECONDS)
 
@@ -126,10 +129,18 @@ class Lead:
         if self._stopping:
             return
         stuck = self._baton and time.monotonic() - self.began > LONG_SECONDS
-        if stuck and self.leave():
-            return
-        self._followers.append(me)
-        me.acquire()
+        if not (stuck and self._take()):
+            self._followers.append(me)
+            me.acquire()
+        self._leader = me
+
+    def _take(self) -> bool:
+        """Takes the lead from who is inside a request."""
+        try:
+            self._baton.pop()
+        except IndexError:
+            return False
+        return True
 
     def _give(self) -> None:
         while not self.pass_on() and not self._stopping:

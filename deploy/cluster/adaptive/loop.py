@@ -121,18 +121,15 @@ class Loop:
         """Until the lead is taken, or the worker stops."""
         poll, find, ready = self._epoll.poll, self._connections.get, self._ready
         while not self._stopping:
-            arrivals = []
             for fd, _ in poll(self._pause(), _EVENTS_MOST):
                 connection = find(fd)
                 if connection is not None:
                     if not self._read(connection):
                         return
                 elif fd in self._listeners:
-                    arrivals.append(self._listeners[fd])
+                    self._accept(self._listeners[fd])
                 elif fd == self._wake:
                     os.eventfd_read(fd)
-            for listener in arrivals:
-                self._accept(listener)
             for _ in range(len(ready)):
                 connection = ready.popleft()
                 data, connection.buffer = connection.buffer, b""
@@ -231,11 +228,10 @@ class Loop:
         connection.busy = True
         passed = bool(blocking) and blocking.expects(method, path) and threads.pass_on()
         now = time.monotonic()
-        if not passed:
-            threads.enter(now)
+        me = None if passed else threads.enter(now)
         keep = self._server.answer(connection, environ, data, now)
         ended = time.monotonic()
-        leading = not passed and threads.leave()
+        leading = me is not None and threads.leave(me)
         if passed or ended - now >= blocking.long:
             blocking.learn(method, path, ended - now)
         self._finish(connection, ended, keep=keep, leading=leading)
@@ -248,11 +244,9 @@ class Loop:
         if connection.polled:  # the application may take the connection over
             connection.polled = False
             self._epoll.unregister(connection.fd)
-        passed = self.threads.pass_on()
-        if not passed:
-            self.threads.enter(time.monotonic())
+        me = None if self.threads.pass_on() else self.threads.enter(time.monotonic())
         keep = self._server.answer_as_gunicorn(connection, data)
-        leading = not passed and self.threads.leave()
+        leading = me is not None and self.threads.leave(me)
         self._finish(connection, time.monotonic(), keep=keep, leading=leading)
         return leading
 
