@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 import click
 
-from bench import events, payments, releases, sessions, throughput
+from bench import events, fairness, payments, peers, releases, sessions, slow_clients, throughput
 from bench.objective import Objective
 
 PARTS = {
@@ -17,6 +17,9 @@ PARTS = {
     "throughput": throughput.run,
     "events": events.run,
     "payments": payments.run,
+    "peers": peers.run,
+    "fairness": fairness.run,
+    "slow-clients": slow_clients.run,
 }
 
 
