@@ -1,4 +1,4 @@
-"""Which requests are known to take long, so that the lead is passed on before they begin."""
+"""Which requests are known to wait long, so that the lead is passed on before they begin."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 # A segment of a path with a digit in it names one of many things.
 _ONE_OF_MANY = re.compile(r"[^/]*\d[^/]*")
-_CREDIT = 8  # short answers in a row until a route counts as short again
+_TIMES = 64
 _ROUTES_MOST = 1024
 
 
@@ -16,30 +16,30 @@ def route_of(method: str, path: str) -> str:
 
 
 class BlockingRoutes:
-    """Learns from what was measured; empty, and free of cost, while all requests are short."""
+    """Empty, and free of cost, while all requests are short.
 
-    def __init__(self, *, long: float, short: float):
-        self.long = long  # seconds from which on a request is long
-        self._short = short
-        self._credits: dict[str, int] = {}
+    A route is forgotten after some times and learnt anew if it still waits: threads that run beside
+    each other wait for the interpreter's lock, so how long a request takes then says little.
+    """
+
+    def __init__(self) -> None:
+        self._left: dict[str, int] = {}
 
     def __len__(self) -> int:
-        return len(self._credits)
+        return len(self._left)
 
     def expects(self, method: str, path: str) -> bool:
-        """Whether requests like this took long lately."""
-        return route_of(method, path) in self._credits
-
-    def learn(self, method: str, path: str, seconds: float) -> None:
-        """A request took so long: call it for long ones, and for expected ones."""
+        """Whether requests like this one waited long lately."""
         route = route_of(method, path)
-        if seconds >= self.long:
-            if len(self._credits) >= _ROUTES_MOST:
-                self._credits.clear()
-            self._credits[route] = _CREDIT
-        elif seconds < self._short and route in self._credits:
-            left = self._credits[route] - 1
-            if left:
-                self._credits[route] = left
-            else:
-                del self._credits[route]
+        left = self._left.get(route, 0)
+        if left > 1:
+            self._left[route] = left - 1
+        elif left:
+            self._left.pop(route, None)
+        return left > 0
+
+    def learn(self, method: str, path: str) -> None:
+        """A request waited long."""
+        if len(self._left) >= _ROUTES_MOST:
+            self._left.clear()
+        self._left[route_of(method, path)] = _TIMES

@@ -110,12 +110,8 @@ class HeadParser:
 
     def _see_scheme(self, environ: Environ) -> bool:
         """Sets the scheme that a proxy names; False when it names several."""
-        found = False
-        for key, secure in self._schemes.items():
-            value = environ.get(key)
-            if value is not None:
-                if found:
-                    return False
-                found = True
-                environ["wsgi.url_scheme"] = "https" if value == secure else "http"
-        return True
+        found = [key for key in self._schemes if key in environ]
+        for key in found:
+            secure = environ[key] == self._schemes[key]
+            environ["wsgi.url_scheme"] = "https" if secure else "http"
+        return len(found) < 2

@@ -35,6 +35,10 @@ _LINGER_SECONDS, _LINGER_MOST = 2.0, 64 * 1024
 _READ_SECONDS = 30.0  # for a request to come in, where REQUEST_TIMEOUT is off
 _TOO_LATE = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 _FULL_SECONDS = 0.05
+_ACCEPTED_BY_A_SINGLE_WORKER = 8
+# Another thread costs some 50 us: a request that waits longer than a few times that is worth it. Of
+# how many requests one is looked at so closely:
+_WAITED_SECONDS, _SAMPLED = 0.0005, 4
 
 
 class Server(Protocol):
@@ -68,10 +72,12 @@ class Loop:
         self._listeners: dict[int, Any] = {}
         self._connections: dict[int, Connection] = {}
         self._ready: deque[Connection] = deque()  # with bytes of the next request in their buffers
+        self._accepted_at_once = _ACCEPTED_BY_A_SINGLE_WORKER if cfg.workers == 1 else 1
         self._sweep_at = 0.0
         self._draining_since = 0.0
         self._stopping = False
-        self._blocking = BlockingRoutes(long=LONG_SECONDS, short=LONG_SECONDS / 2)
+        self._blocking = BlockingRoutes()
+        self._answered = 0
         self.threads = Lead(self.lead, threads=cfg.threads)
 
     def __len__(self) -> int:
@@ -145,10 +151,12 @@ class Loop:
         return _DRAIN_SWEEP_SECONDS if self._draining_since else _SWEEP_SECONDS
 
     def _accept(self, listener: Any) -> None:
-        if len(self._connections) >= self._server.worker_connections:
-            self._evict()
+        """Some of those who wait there: one, if other workers may take the next."""
         try:
-            self.accept(listener)
+            for _ in range(self._accepted_at_once):
+                if len(self._connections) >= self._server.worker_connections:
+                    self._evict()
+                self.accept(listener)
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE):
                 self._server.log.error("No file descriptor is left for a connection: %s", error)
@@ -227,13 +235,19 @@ class Loop:
         method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
         connection.busy = True
         passed = bool(blocking) and blocking.expects(method, path) and threads.pass_on()
+        self._answered += 1
+        worked = time.thread_time() if self._answered % _SAMPLED == 0 else None
         now = time.monotonic()
         me = None if passed else threads.enter(now)
         keep = self._server.answer(connection, environ, data, now)
         ended = time.monotonic()
         leading = me is not None and threads.leave(me)
-        if passed or ended - now >= blocking.long:
-            blocking.learn(method, path, ended - now)
+        if not passed:
+            waited = ended - now
+            if worked is not None and waited >= _WAITED_SECONDS:
+                waited -= time.thread_time() - worked
+            if waited >= (LONG_SECONDS if worked is None else _WAITED_SECONDS):
+                blocking.learn(method, path)
         self._finish(connection, ended, keep=keep, leading=leading)
         return leading
 
