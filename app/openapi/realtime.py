@@ -43,7 +43,7 @@ _CONNECT: Json = {
             "The server cannot hand the connection over.",
             "not_supported",
             message=(
-                "WebSockets need the adaptive, gthread or sync worker, and TLS ended in front of it."
+                "WebSockets need an adaptive, gthread or sync worker, TLS ended in front of it."
             ),
         ),
         "503": later(

@@ -35,7 +35,7 @@ def blueprint(*, config: Config, hub: Hub) -> Blueprint:
             raise ApiError(
                 501,
                 "not_supported",
-                "WebSockets need the adaptive, gthread or sync worker, and TLS ended in front of it.",
+                "WebSockets need an adaptive, gthread or sync worker, TLS ended in front of it.",
             )
         _reserve(hub)
         try:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from deploy.cluster.adaptive.connection import Connection
 from deploy.cluster.adaptive.head import Environ, HeadParser, Reading
-from deploy.cluster.adaptive.incomplete import refused
+from deploy.cluster.adaptive.incomplete import refusal
 from deploy.cluster.adaptive.origin import Origin, server_of
 
 PEER, SERVER = ("127.0.0.1", 4000), ("127.0.0.1", 3000)
@@ -207,7 +207,7 @@ def test_names_that_clients_make_up_do_not_fill_the_memory() -> None:
 @pytest.mark.parametrize("length", range(len(USUAL)))
 def test_the_beginning_of_a_good_head_is_waited_for(length: int) -> None:
     assert short_way(USUAL[:length]) is Reading.INCOMPLETE
-    assert not refused(Config(), USUAL[:length], PEER)
+    assert refusal(Config(), USUAL[:length], PEER) is None
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,7 @@ def test_the_beginning_of_a_good_head_is_waited_for(length: int) -> None:
     ],
 )
 def test_a_head_that_gunicorn_refuses_early_is_not_waited_for(data: bytes) -> None:
-    assert refused(Config(), data, PEER)
+    assert refusal(Config(), data, PEER) is not None
 
 
 @pytest.mark.parametrize(

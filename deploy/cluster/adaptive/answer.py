@@ -133,7 +133,7 @@ class Answer(Response):
         length = self.response_length
         if length is not None:
             if len(data) > length:
-                data = data[:length]
+                data = data[: max(length, 0)]
             body = data
         elif self.chunked and data:
             body = b"%X\r\n%b\r\n" % (len(data), data)

@@ -19,8 +19,8 @@ from gunicorn.http.message import (
     MAX_REQUEST_LINE,
 )
 
-# An origin-form target without a fragment; "//" has rules of its own.
-_REQUEST_LINE = re.compile(r"([A-Z]{3,20}) (/(?!/)[!\"$-~]*) HTTP/1\.([01])")
+# An origin-form target without a fragment; "//" has rules of its own, and so has CONNECT.
+_REQUEST_LINE = re.compile(r"(?!CONNECT )([A-Z]{3,20}) (/(?!/)[!\"$-~]*) HTTP/1\.([01])")
 _NAME = re.compile(r"[!#$%&'*+.^`|~0-9A-Za-z-]+")  # a token without "_", which header_map is for
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 # They change what follows the head, or who reads it.
@@ -50,6 +50,8 @@ class HeadParser:
         self._head_most = DEFAULT_MAX_HEADERFIELD_SIZE if size <= 0 else size
         fields = cfg.limit_request_fields
         self._fields_most = fields if 0 < fields <= MAX_HEADERS else MAX_HEADERS
+        # As Gunicorn's Message has it, for a head that does not end.
+        self.head_buffered_most = self._fields_most * (self._head_most + 2) + 4
         self._schemes = {
             "HTTP_" + name.replace("-", "_"): value
             for name, value in cfg.secure_scheme_headers.items()

@@ -1,4 +1,4 @@
-"""Whether Gunicorn would refuse a head that has not come in whole."""
+"""Why Gunicorn would refuse a head that has not come in whole."""
 
 from __future__ import annotations
 
@@ -13,23 +13,27 @@ class _NoMoreYetError(Exception):
 
 
 class _Buffered(Unreader):
+    """In two pieces: Gunicorn looks at some limits only when more has come in."""
+
     def __init__(self, data: bytes):
         super().__init__()
-        self.unread(data)
+        self._pieces = [piece for piece in (data[-1:], data[:-1]) if piece]
 
     def chunk(self, size_hint: int | None = None) -> bytes:  # noqa: ARG002 - Unreader's signature
-        raise _NoMoreYetError
+        if not self._pieces:
+            raise _NoMoreYetError
+        return self._pieces.pop()
 
 
-def refused(cfg: Any, data: bytes, peer: Any) -> bool:
-    """Asks Gunicorn's own parser; False while it would wait for more.
+def refusal(cfg: Any, data: bytes, peer: Any) -> Exception | None:
+    """Asks Gunicorn's own parser, which raises what its worker answers; None while it would wait.
 
     It reads whole lines, so the answer changes only with a line's end or at a limit.
     """
     try:
         Request(cfg, _Buffered(data), peer)
     except _NoMoreYetError:
-        return False
-    except Exception:  # whatever it is, Gunicorn's own path raises it again
-        return True
-    return True
+        return None
+    except Exception as error:
+        return error
+    return None

@@ -13,20 +13,23 @@ import select
 import socket
 import time
 from collections import deque
-from io import BytesIO
 from typing import Any, Protocol
 
 from deploy.cluster.adaptive.blocking import BlockingRoutes
+from deploy.cluster.adaptive.body import Body
 from deploy.cluster.adaptive.connection import Connection
 from deploy.cluster.adaptive.head import Environ, HeadParser, Reading
-from deploy.cluster.adaptive.incomplete import refused
+from deploy.cluster.adaptive.incomplete import refusal
 from deploy.cluster.adaptive.lead import LONG_SECONDS, Lead
 from deploy.cluster.adaptive.origin import Origin, server_of
 
 _EVENTS_MOST = 64
 _RECEIVED_MOST = 64 * 1024
 _HEAD_MOST = 64 * 1024  # unfinished; Gunicorn reads on from there, up to its own limits
-_BODY_MOST = 64 * 1024  # kept while it comes in; a larger one is read by the application
+_DIGITS_MOST = 18  # of a length; int() refuses thousands
+# Kept while it comes in; of a larger one the application reads what it wants, and Gunicorn discards
+# no more than this of the rest (parser.py, _DRAIN_MAX_BYTES).
+_BODY_MOST = 64 * 1024 - 1
 _SWEEP_SECONDS, _DRAIN_SWEEP_SECONDS = 0.5, 0.05
 # As Gunicorn's gthread worker has them (DEFAULT_WORKER_DATA_TIMEOUT, STOP_KEEPALIVE_LINGER,
 # util.close_graceful).
@@ -53,6 +56,12 @@ class Server(Protocol):
 
     def answer_as_gunicorn(self, connection: Connection, data: bytes) -> bool:
         """Has Gunicorn's own code read on from `data`; leaves in the buffer what is left over."""
+
+    def refuse(self, connection: Connection, error: Exception) -> None:
+        """Answers a request that is none."""
+
+    def end(self, error: BaseException) -> None:
+        """The worker cannot go on."""
 
 
 class Loop:
@@ -125,6 +134,12 @@ class Loop:
 
     def lead(self) -> None:
         """Until the lead is taken, or the worker stops."""
+        try:
+            self._turn()
+        except Exception as error:  # an error of ours: another worker is to serve
+            self._server.end(error)
+
+    def _turn(self) -> None:
         poll, find, ready = self._epoll.poll, self._connections.get, self._ready
         while not self._stopping:
             for fd, _ in poll(self._pause(), _EVENTS_MOST):
@@ -215,7 +230,7 @@ class Loop:
             )
         length = environ.get("CONTENT_LENGTH")
         if length is None:
-            environ["wsgi.input"] = BytesIO()
+            environ["wsgi.input"] = Body()
         else:
             head = end
             end = _end_of_body(head, length)
@@ -225,7 +240,7 @@ class Loop:
                 self._await(connection, data)
                 connection.needed = end
                 return True
-            environ["wsgi.input"] = BytesIO(data[head:end])
+            environ["wsgi.input"] = Body(data[head:end])
         connection.buffer = data[end:]
         connection.needed = 0
         return self._answer(connection, environ, data)
@@ -267,10 +282,17 @@ class Loop:
     def _await_head(self, connection: Connection, data: bytes) -> bool:
         """Waits for the rest, unless Gunicorn would refuse what there is."""
         ended = b"\n" in data[len(connection.buffer) :]
-        decides = ended or (len(data) > self._parser.line_most and b"\n" not in data)
-        if len(data) > _HEAD_MOST or (decides and refused(self._server.cfg, data, connection.peer)):
+        limits = self._parser
+        too_long = len(data) > limits.line_most and b"\n" not in data
+        decides = ended or too_long or len(data) > limits.head_buffered_most
+        refused = refusal(self._server.cfg, data, connection.peer) if decides else None
+        if refused is not None:
+            self._server.refuse(connection, refused)
+            self._linger(connection, time.monotonic())
+        elif len(data) > _HEAD_MOST:
             return self._pass_to_gunicorn(connection, data)
-        self._await(connection, data)
+        else:
+            self._await(connection, data)
         return True
 
     def _await(self, connection: Connection, data: bytes) -> None:
@@ -368,7 +390,7 @@ class Loop:
 
 def _end_of_body(head: int, length: str) -> int:
     """Where the body ends; -1 for a length that is not usual."""
-    if not (length.isascii() and length.isdecimal()):
+    if not (length.isascii() and length.isdecimal() and len(length) <= _DIGITS_MOST):
         return -1
     size = int(length)
     return head + size if size <= _BODY_MOST else -1

@@ -106,22 +106,30 @@ class AdaptiveWorker(ThreadWorker):
         request = UsualRequest(self.cfg, environ, data, connection.peer)
         try:
             return self._run_application(connection, request, environ, now)
-        except StopIteration:
-            self.log.debug("Closing connection.")
-        except ssl.SSLError:
-            self.log.debug("Error processing SSL request.")
-        except OSError as error:
-            if error.errno in _QUIET:
-                self.log.debug(_QUIET[error.errno])
-            else:
-                self.log.exception("Socket error processing request.")
-        except NoMoreData as error:
-            self.log.debug("Ignored premature client disconnection. %s", error)
         except Exception as error:
-            self.handle_error(request, connection.sock, connection.peer, error)
+            try:
+                self._tell(connection, request, error)
+            except Exception:
+                self.log.exception("Error handling request")
         except BaseException as error:
-            self._end(error)
+            self.end(error)
         return False
+
+    def _tell(self, connection: Connection, request: UsualRequest, error: Exception) -> None:
+        """The client, the log or nobody, as `ThreadWorker.handle` does."""
+        log = self.log
+        if isinstance(error, NoMoreData):
+            log.debug("Ignored premature client disconnection. %s", error)
+        elif isinstance(error, StopIteration):
+            log.debug("Closing connection. %s", error)
+        elif isinstance(error, ssl.SSLError) and error.args[0] == ssl.SSL_ERROR_EOF:
+            log.debug("ssl connection closed")
+        elif isinstance(error, ssl.SSLError) or not isinstance(error, OSError):
+            self.handle_error(request, connection.sock, connection.peer, error)
+        elif error.errno in _QUIET:
+            log.debug(_QUIET[error.errno])
+        else:
+            log.error("Socket error processing request.", exc_info=error)
 
     def _run_application(
         self, connection: Connection, request: UsualRequest, environ: Environ, now: float
@@ -180,15 +188,23 @@ class AdaptiveWorker(ThreadWorker):
                     connection.gunicorn = gunicorn
             keep = bool(self.handle(gunicorn))
         except BaseException as error:
-            self._end(error)
+            self.end(error)
             return False
         connection.sock = gunicorn.sock  # TLS has wrapped it
         if keep:
-            connection.buffer = gunicorn.parser.unreader.take_buffered()
+            unreader = gunicorn.parser.unreader
+            # Where Gunicorn reads from the first byte on, what it has read ahead stays with it.
+            connection.buffer = unreader.take_buffered() if data else unreader.buf.getvalue()
         return keep
 
-    def _end(self, error: BaseException) -> None:
+    def refuse(self, connection: Connection, error: Exception) -> None:
+        """As `ThreadWorker.handle` does it for what its parser raises."""
+        self.handle_error(None, connection.sock, connection.peer, error)
+
+    def end(self, error: BaseException) -> None:
         """What is no error of a request ends the worker, as it does under gthread."""
+        if isinstance(error, Exception):
+            self.log.error("The worker's loop has failed", exc_info=error)
         self._ended_by = error
         self.handle_exit(signal.SIGTERM, None)
 
