@@ -49,7 +49,8 @@ class Kind:
         return f"{self.socket}-{self.worker_class}"
 
 
-KINDS = [Kind(s, w) for s in ("tcp", "unix") for w in ("adaptive", "gthread", "sync")]
+KINDS = [Kind(s, w) for s in ("tcp", "unix") for w in ("adaptive", "sync")]
+KINDS.append(Kind("tcp", "gthread"))
 
 
 class Stage:

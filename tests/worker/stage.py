@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.cluster import GUNICORN, ROOT, Cluster, free_port
@@ -22,8 +22,8 @@ from tests.worker.variants import Variant
 # The kit's worker that is held against stock gthread.
 WORKER_CLASS = "gthread"
 THREADS = 4
-# A server may be slow, not silent: when only one has answered, both are asked again.
-_MORE_PATIENCE = 3.0
+# Who is silent may only be slow: when the other one has answered, it is asked again.
+_MORE_PATIENCE = (2.0, 10.0)
 _APP = ("--chdir", str(ROOT), "tests.worker.app:app")
 
 
@@ -45,9 +45,14 @@ class Pair:
 
     def play(self, case: Case) -> Two:
         """The case at both, one after the other."""
-        two = self._play(case, PATIENCE)
-        if two.ours != two.stock and (two.ours.waited or two.stock.waited) and not self.lost:
-            two = self._play(case, _MORE_PATIENCE)
+        two = Two(self._ours(case, PATIENCE), exchange(self.stock, case, patience=PATIENCE))
+        for patience in _MORE_PATIENCE:
+            if two.ours == two.stock or self.lost:
+                break
+            if two.ours.waited:
+                two = replace(two, ours=self._ours(case, patience))
+            if two.stock.waited:
+                two = replace(two, stock=exchange(self.stock, case, patience=patience))
         return two
 
     def play_all(self, cases: Sequence[Case]) -> list[Two]:
@@ -56,10 +61,6 @@ class Pair:
         with ThreadPoolExecutor(THREADS) as pool:
             played = dict(zip(map(id, together), pool.map(self.play, together), strict=True))
         return [played.get(id(case)) or self.play(case) for case in cases]
-
-    def _play(self, case: Case, patience: float) -> Two:
-        stock = exchange(self.stock, case, patience=patience)
-        return Two(self._ours(case, patience), stock)
 
     def _ours(self, case: Case, patience: float) -> Record:
         """A server that one case has stopped is not waited for in all the others."""

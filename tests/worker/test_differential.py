@@ -10,6 +10,9 @@ from tests.worker.conftest import Results
 from tests.worker.record import differences
 from tests.worker.variants import VARIANTS, Variant
 
+# Hundreds of exchanges a test: much longer than one of them, where others use the machine.
+pytestmark = pytest.mark.timeout(400)
+
 _CASES = [
     pytest.param(variant, case.name, id=f"{variant.name}: {case.name}")
     for variant in VARIANTS

@@ -83,9 +83,6 @@ def test_a_thousand_that_have_sent_half_a_request_leave_others_served(
     assert [cluster.get("/").status for _ in range(50)] == [200] * 50
 
 
-@pytest.mark.xfail(
-    strict=True, reason="who has sent nothing yet makes room first, however lately it has come"
-)
 def test_who_has_just_come_makes_no_room_while_others_have_long_been_asking(
     tmp_path: Path, stack: ExitStack
 ) -> None:

@@ -29,6 +29,7 @@ class Connection:
         "peer",
         "polled",
         "server",
+        "since",
         "sock",
         "trusted",
     )
@@ -42,9 +43,15 @@ class Connection:
         self.trusted = False  # whether the peer may speak for another client
         self.buffer = b""  # of requests that have not been answered
         self.needed = 0  # bytes that make the buffer a whole request; 0: not known yet
+        self.since = 0.0  # monotonic seconds: from when on the loop waits for it
         self.deadline = 0.0  # monotonic seconds: when the loop has waited enough for it
         self.fresh = True  # no request has been answered yet
         self.busy = False  # a thread answers a request
         self.polled = False  # epoll knows it
         self.lingering = False  # answered and half closed: what comes in is of no interest
         self.gunicorn: Any = None  # Gunicorn's object, once it has seen to a request
+
+    def wait(self, now: float, seconds: float) -> None:
+        """The loop waits for the client from now on, so long at most."""
+        self.since = now
+        self.deadline = now + seconds

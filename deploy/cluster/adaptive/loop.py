@@ -110,8 +110,7 @@ class Loop:
         sock, peer = listener.accept()
         connection = Connection(sock, peer, listener.getsockname())
         self._origin.describe(connection)
-        waits = self._keepalive + _FIRST_BYTES_SECONDS
-        connection.deadline = time.monotonic() + waits
+        connection.wait(time.monotonic(), self._keepalive + _FIRST_BYTES_SECONDS)
         self._connections[connection.fd] = connection
         self._poll(connection)
 
@@ -148,7 +147,8 @@ class Loop:
                     if not self._read(connection):
                         return
                 elif fd in self._listeners:
-                    self._accept(self._listeners[fd])
+                    if self._accept(self._listeners[fd]):
+                        break  # a number may be another connection's now; the rest is told again
                 elif fd == self._wake:
                     os.eventfd_read(fd)
             for _ in range(len(ready)):
@@ -165,20 +165,25 @@ class Loop:
             return 0.0
         return _DRAIN_SWEEP_SECONDS if self._draining_since else _SWEEP_SECONDS
 
-    def _accept(self, listener: Any) -> None:
-        """Some of those who wait there: one, if other workers may take the next."""
+    def _accept(self, listener: Any) -> bool:
+        """Some of those who wait there: one, if other workers may take the next.
+
+        Whether somebody had to go to make room.
+        """
         try:
             for _ in range(self._accepted_at_once):
-                if len(self._connections) >= self._server.worker_connections:
-                    self._evict()
                 self.accept(listener)
+                if len(self._connections) > self._server.worker_connections:
+                    return self._evict()
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE):
                 self._server.log.error("No file descriptor is left for a connection: %s", error)
-                if not self._evict():
-                    time.sleep(_FULL_SECONDS)
+                if self._evict():
+                    return True
+                time.sleep(_FULL_SECONDS)
             elif error.errno not in (errno.EAGAIN, errno.ECONNABORTED):
                 raise
+        return False
 
     def _read(self, connection: Connection) -> bool:
         """Takes in what has come; False when the lead was lost meanwhile."""
@@ -297,7 +302,7 @@ class Loop:
 
     def _await(self, connection: Connection, data: bytes) -> None:
         if not connection.buffer:
-            connection.deadline = time.monotonic() + self._read_seconds
+            connection.wait(time.monotonic(), self._read_seconds)
         connection.buffer = data
 
     def _disarm(self, connection: Connection) -> None:
@@ -316,7 +321,7 @@ class Loop:
             self._linger(connection, now)
             return
         connection.fresh = False
-        connection.deadline = now + self._keepalive
+        connection.wait(now, self._keepalive)
         waiting = bool(connection.buffer)
         connection.busy = False
         if waiting:
@@ -336,7 +341,7 @@ class Loop:
         connection.lingering = True
         connection.buffer = b""
         connection.needed = 0
-        connection.deadline = now + _LINGER_SECONDS
+        connection.wait(now, _LINGER_SECONDS)
         connection.busy = False
         if not connection.polled:
             self._poll(connection)
@@ -380,12 +385,11 @@ class Loop:
         self._linger(connection, now)
 
     def _evict(self) -> bool:
-        """Closes who is missed least: one that asks nothing, then one that asks slowly."""
+        """Closes the connection that the loop has waited for longest; False when there is none."""
         idle = [each for each in list(self._connections.values()) if not each.busy]
-        if not idle:
-            return False
-        self._close(min(idle, key=lambda each: (bool(each.buffer), each.deadline)))
-        return True
+        if idle:
+            self._close(min(idle, key=lambda each: each.since))
+        return bool(idle)
 
 
 def _end_of_body(head: int, length: str) -> int:
