@@ -25,7 +25,8 @@ _SHAPES = re.compile(
           (?P<colon>["']?\s*[:=]\s*["']?)[^"'\r\n]+
     | (?P<scheme>\b(?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]{6,}
       # name=value, and "name": value; `name: value` in prose is none of ours
-    | (?P<name>[\w-]*(?:password|passwd|secret|token|api_?key|session)[\w-]*
+      # a word is gone through once, however long: clients have words of theirs logged
+    | (?P<name>(?<![\w-])(?=[\w-]*?(?:password|passwd|secret|token|api_?key|session))[\w-]++
           (?:["']\s*:|["']?\s*=)\s*)
           (?:"[^"]*"|'[^']*'|[^\s"',;&)}\]]+)
     | (?P<user>://[^/\s:@]*:)[^/\s@]+(?=@)

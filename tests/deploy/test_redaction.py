@@ -50,3 +50,9 @@ def test_secrets_are_taken_out(line: str, clean: str) -> None:
 )
 def test_everything_else_is_left_alone(line: str) -> None:
     assert redactor(ENVIRON)(line) == line
+
+
+@pytest.mark.parametrize("word", ["a", "token", "token-", "://"])
+def test_a_word_of_a_clients_is_gone_through_once(word: str) -> None:
+    line = f"Invalid request: {word * (200_000 // len(word))} : x"
+    assert redactor(ENVIRON)(line) == line

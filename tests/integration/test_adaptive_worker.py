@@ -25,6 +25,8 @@ def app(environ, start_response):
     path, query = environ["PATH_INFO"], environ["QUERY_STRING"]
     while path == "/gate" and os.path.exists(query):
         time.sleep(0.005)
+    if path == "/sleep":
+        time.sleep(float(query))
     if path == "/leave":
         sys.exit(0)
     if path == "/burn":
@@ -176,6 +178,24 @@ def test_pipelined_requests_are_answered_in_their_order(directory: Path, stack: 
         assert [int(size) for size in re.findall(rb"\r\n\r\n\d+ (\d+)", answers)] == list(bodies)
 
 
+def test_what_comes_in_while_a_pipelined_request_waits_is_answered_after_it(
+    directory: Path, stack: ExitStack
+) -> None:
+    with adaptive(directory, THREADS="4") as cluster:
+        client = connected(stack, cluster)
+        requests = [
+            b"POST %s HTTP/1.1\r\nContent-Length: %d\r\n\r\n%s" % (path, size, b"x" * size)
+            for size, path in enumerate([b"/sleep?0.2", b"/sleep?0.4", b"/", b"/"], start=1)
+        ]
+        client.send(b"".join(requests[:2]))
+        wait_until(lambda: cluster.slot(1)["busy"] == 1, what="the first to begin")
+        client.send(b"".join(requests[2:]))
+        answers = b""
+        while answers.count(b"HTTP/1.1 200 OK") < 4 or not answers.endswith((b" 3", b" 4")):
+            answers += client.sock.recv(65536)
+        assert re.findall(rb"\r\n\r\n\d+ (\d+)", answers) == [b"1", b"2", b"3", b"4"]
+
+
 def test_one_that_pipelines_without_end_does_not_starve_another(
     directory: Path, stack: ExitStack
 ) -> None:
@@ -239,3 +259,14 @@ def test_a_worker_that_serves_nobody_rests(directory: Path) -> None:
         before = ticks()
         time.sleep(2)
         assert ticks() - before <= 10  # of a hundred a second
+
+
+def test_a_small_body_is_taken_in_before_the_application_is_asked(
+    directory: Path, stack: ExitStack
+) -> None:
+    """On purpose unlike gthread, whose thread a client holds for as long as it likes."""
+    with adaptive(directory, REQUEST_TIMEOUT="2") as cluster:
+        client = connected(stack, cluster)
+        client.send(b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\n")
+        assert client.answer().startswith(b"HTTP/1.1 408 ")
+        assert cluster.slot(1)["requests"] == 0

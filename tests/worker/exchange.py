@@ -114,6 +114,8 @@ def exchange(address: Address, case: Case, *, patience: float = PATIENCE) -> Rec
     connection = Connection.to(address)
     with connection.sock:
         ending = _play(connection, address, case, number, patience)
+    # As long as it was: an error tells what it has read.
+    connection.received = connection.received.replace(number, b"#" * len(number))
     answers = _parsed(connection, case, address)
     closings = ""
     if case.counts_closing:

@@ -20,7 +20,7 @@ from tests.worker.record import Record
 from tests.worker.variants import Variant
 
 # The kit's worker that is held against stock gthread.
-WORKER_CLASS = "gthread"
+WORKER_CLASS = "adaptive"
 THREADS = 4
 # Who is silent may only be slow: when the other one has answered, it is asked again.
 _MORE_PATIENCE = (2.0, 10.0)

@@ -27,11 +27,11 @@ class Connection:
         "lingering",
         "needed",
         "peer",
-        "polled",
         "server",
         "since",
         "sock",
         "trusted",
+        "watched",
     )
 
     def __init__(self, sock: socket.socket, peer: Any, server: Any):
@@ -47,7 +47,7 @@ class Connection:
         self.deadline = 0.0  # monotonic seconds: when the loop has waited enough for it
         self.fresh = True  # no request has been answered yet
         self.busy = False  # a thread answers a request
-        self.polled = False  # epoll knows it
+        self.watched = False  # epoll knows it
         self.lingering = False  # answered and half closed: what comes in is of no interest
         self.gunicorn: Any = None  # Gunicorn's object, once it has seen to a request
 

@@ -13,11 +13,9 @@ class _NoMoreYetError(Exception):
 
 
 class _Buffered(Unreader):
-    """In two pieces: Gunicorn looks at some limits only when more has come in."""
-
-    def __init__(self, data: bytes):
+    def __init__(self, *pieces: bytes):
         super().__init__()
-        self._pieces = [piece for piece in (data[-1:], data[:-1]) if piece]
+        self._pieces = [piece for piece in reversed(pieces) if piece]
 
     def chunk(self, size_hint: int | None = None) -> bytes:  # noqa: ARG002 - Unreader's signature
         if not self._pieces:
@@ -28,12 +26,14 @@ class _Buffered(Unreader):
 def refusal(cfg: Any, data: bytes, peer: Any) -> Exception | None:
     """Asks Gunicorn's own parser, which raises what its worker answers; None while it would wait.
 
-    It reads whole lines, so the answer changes only with a line's end or at a limit.
+    It reads whole lines, so the answer changes only with a line's end or at a limit; and at some
+    limits it looks only when more has come in.
     """
-    try:
-        Request(cfg, _Buffered(data), peer)
-    except _NoMoreYetError:
-        return None
-    except Exception as error:
-        return error
+    for pieces in ((data,), (data[:-1], data[-1:])):
+        try:
+            Request(cfg, _Buffered(*pieces), peer)
+        except _NoMoreYetError:
+            continue
+        except Exception as error:
+            return error
     return None

@@ -68,8 +68,8 @@ class AdaptiveWorker(ThreadWorker):
 
     def _drain(self) -> None:
         deadline = time.monotonic() + self.cfg.graceful_timeout
-        self.loop.drain()
-        while len(self.loop) and time.monotonic() < deadline:
+        self.loop.clients.drain()
+        while len(self.loop.clients) and time.monotonic() < deadline:
             self.notify()
             self.loop.threads.watch(may_park=False)
             self._end_if_told()
@@ -80,14 +80,14 @@ class AdaptiveWorker(ThreadWorker):
             return
         for listener in self.sockets:
             if enabled:
-                self.loop.listen(listener)
+                self.loop.clients.listen(listener)
             else:
-                self.loop.ignore(listener)
+                self.loop.clients.ignore(listener)
         self._accepting = enabled
 
     def accept(self, listener: Any) -> None:
         """One waiting connection, for who empties a listener's queue."""
-        self.loop.accept(listener)
+        self.loop.clients.accept(listener)
 
     def handle_exit(self, sig: int, frame: Any) -> None:  # noqa: ARG002 - Gunicorn's signature
         """TERM: the watcher looks up and begins to drain."""

@@ -209,12 +209,6 @@ HELD = [
         counts_closing=True,
         alone=True,
     ),
-    raw(
-        "an answer that begins before the body is sent",
-        request(b"/talk/reading-while-answering?{number}", b"Content-Length: 5", method=b"POST"),
-        Await(b"first"),
-        b"hello",
-    ),
 ]
 CASES = [
     *CONNECTION,
