@@ -31,6 +31,7 @@ from loadtests.report import Report, percentile
 ROUNDS, SECONDS, RATE = 3, 10, 100
 SLOW = 1_000
 _HALF = b"GET / HTTP/1.1\r\nHost: x\r\nUser-Agent: sl"
+_STOP_SECONDS = 30.0  # for the one who opens them again to see that it is over
 _PER_SECOND = 250  # connections opened, so that opening them disturbs nobody
 _AGAIN_MOST = 4 * SLOW  # opened again after the server has closed them
 _STOCK_SECONDS, _STOCK_TIMEOUT = 3, 5.0
@@ -70,7 +71,7 @@ class HalfRequests:
         traceback: TracebackType | None,
     ) -> None:
         self._stopping.set()
-        self._thread.join()
+        self._thread.join(_STOP_SECONDS)
         self._close()
 
     def _connect(self) -> None:
