@@ -34,11 +34,12 @@ EXITS_KEPT = 8
 FAILED_BOOT, BOOT_TRACEBACK_BYTES = SLOT.size + EXITS_KEPT * EXIT.size, 4096
 SLOT_SIZE = FAILED_BOOT + 8 + BOOT_TRACEBACK_BYTES
 # state, slot, pid, generation, started (Unix time), ready after ms, requests, busy, heartbeat and
-# the begin of a request that takes too long (monotonic seconds), release, how it leaves
+# the begin of a request that takes too long (monotonic seconds), release, how it leaves, and of an
+# adaptive worker its connections and when it last accepted one (monotonic seconds; 0 of others);
 # three cache lines, so that no two workers write into one
-ROW = struct.Struct("<II QQ dd QQ dd 64s Q 48x")
+ROW = struct.Struct("<II QQ dd QQ dd 64s Q Q d 32x")
 PID, READY_AFTER, REQUESTS, BUSY = 8, 32, 40, 48  # the row's fields that change, beside the state
-HEARTBEAT, OVERDUE, LEAVE = 56, 64, 136
+HEARTBEAT, OVERDUE, LEAVE, CONNECTIONS = 56, 64, 136, 144
 LIFE = 32  # up to here a row tells one worker from the next: slot, pid, generation, started
 SIZE = HEADER_SIZE + SLOTS_MAX * SLOT_SIZE + ROWS * ROW.size
 
@@ -46,6 +47,7 @@ STATE = struct.Struct("<I")
 UNSIGNED = struct.Struct("<Q")
 FLOAT = struct.Struct("<d")
 COUNTS = struct.Struct("<QQ")  # requests, busy
+ACCEPTED = struct.Struct("<Qd")  # connections, when one was accepted
 
 
 class Leave(IntEnum):

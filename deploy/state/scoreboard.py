@@ -153,7 +153,7 @@ class Scoreboard:
             if layout.STATE.unpack_from(self._memory, offset)[0] != State.FREE:
                 continue
             row = (State.FREE, slot, 0, generation, time.time(), math.nan, 0, 0, 0.0, 0.0)
-            layout.ROW.pack_into(self._memory, offset, *row, layout.text(release, 64), 0)
+            layout.ROW.pack_into(self._memory, offset, *row, layout.text(release, 64), 0, 0, 0.0)
             # Published last: a reader never sees a row that is half the former worker's.
             layout.STATE.pack_into(self._memory, offset, State.BOOTING)
             return Seat(self._memory, offset, slot=slot, generation=generation)
@@ -229,7 +229,7 @@ class Scoreboard:
     def _decode(self, raw: bytes) -> Row:
         fields = layout.ROW.unpack(raw)
         state, slot, pid, generation, started, ready, requests, busy, *rest = fields
-        heartbeat, overdue, release, _leave = rest
+        heartbeat, overdue, release, *_ = rest
         record = self.slot(slot) if slot else None
         exits = record.exits if record else []
         return Row(

@@ -7,7 +7,9 @@ import threading
 import time
 
 from deploy.state.layout import (
+    ACCEPTED,
     BUSY,
+    CONNECTIONS,
     COUNTS,
     FLOAT,
     HEARTBEAT,
@@ -21,6 +23,7 @@ from deploy.state.layout import (
     Leave,
     State,
 )
+from deploy.state.neighbours import Load, Neighbours
 
 
 class Seat:
@@ -46,6 +49,7 @@ class Seat:
         self._memory = memory
         self._lock = threading.Lock()  # gthread answers requests on several threads
         self._requests = 0
+        self._neighbours = Neighbours(memory, offset)
         self._begun: dict[int, float] = {}  # by thread, or greenlet: when its request began
 
     @property
@@ -122,6 +126,23 @@ class Seat:
             self._requests += 1
             counts = self._requests, len(self._begun)
             COUNTS.pack_into(self._memory, self.offset + REQUESTS, *counts)
+
+    @property
+    def busy(self) -> bool:
+        """Whether requests are in progress."""
+        return bool(self._begun)
+
+    def connected(self, connections: int) -> None:
+        """How many connections there are; of a worker that takes turns in accepting."""
+        UNSIGNED.pack_into(self._memory, self.offset + CONNECTIONS, connections)
+
+    def accepted(self, connections: int, now: float) -> None:
+        """One of them has come now, in seconds of the monotonic clock."""
+        ACCEPTED.pack_into(self._memory, self.offset + CONNECTIONS, connections, now)
+
+    def neighbours(self, now: float) -> list[Load]:
+        """The workers that take turns with this one."""
+        return self._neighbours.loads(now)
 
     def oldest_request(self) -> float | None:
         """When the oldest request in flight began; None when there is none."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import selectors
 import signal
 import socket
 import time
@@ -208,6 +209,46 @@ def test_one_that_pipelines_without_end_does_not_starve_another(
         greedy.sock.settimeout(0.0)
         answered = len(greedy.sock.recv(1 << 20)) // 60
         assert answered < 150
+
+
+def test_connections_that_ask_at_once_are_answered_in_turn(
+    directory: Path, stack: ExitStack
+) -> None:
+    """epoll itself may tell again and again of the same few first, and never of the others."""
+    with adaptive(directory, THREADS="2") as cluster:
+        clients = [connected(stack, cluster) for _ in range(20)]
+        answered = dict.fromkeys(clients, 0)
+        for client in clients:
+            client.send(b"GET /sleep?0.004 HTTP/1.1\r\nHost: x\r\n\r\n")
+        with selectors.DefaultSelector() as selector:
+            for client in clients:
+                selector.register(client.sock, selectors.EVENT_READ, client)
+            while min(answered.values()) < 10:
+                for key, _ in selector.select(30):
+                    client = key.data
+                    assert client.answer().startswith(b"HTTP/1.1 200 OK")
+                    answered[client] += 1
+                    client.send(b"GET /sleep?0.004 HTTP/1.1\r\nHost: x\r\n\r\n")
+                assert max(answered.values()) <= min(answered.values()) + 3
+
+
+def test_connections_go_to_the_worker_that_has_the_fewest(
+    directory: Path, stack: ExitStack
+) -> None:
+    with adaptive(directory, CLUSTER_WORKERS="2") as cluster:
+        first, second = cluster.pids().values()
+
+        def answering() -> int:
+            client = connected(stack, cluster)
+            client.send(REQUEST)
+            return int(client.answer().rpartition(b"\r\n\r\n")[2].split()[0])
+
+        os.kill(second, signal.SIGSTOP)
+        try:
+            assert {answering() for _ in range(20)} == {first}  # waits for nobody who stands still
+        finally:
+            os.kill(second, signal.SIGCONT)
+        assert [answering() for _ in range(20)].count(second) >= 15  # chance alone: one in fifty
 
 
 def test_a_worker_that_leaves_finishes_and_closes_politely(

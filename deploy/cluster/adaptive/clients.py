@@ -16,6 +16,7 @@ from typing import Any
 
 from deploy.cluster.adaptive.connection import Connection
 from deploy.cluster.adaptive.origin import Origin
+from deploy.cluster.adaptive.turn import Turn
 
 _EVENTS_MOST = 64
 _SWEEP_SECONDS, _DRAIN_SWEEP_SECONDS = 0.5, 0.05
@@ -26,24 +27,24 @@ _LINGER_SECONDS, _LINGER_MOST = 2.0, 64 * 1024
 _READ_SECONDS = 30.0  # for a request to come in, where REQUEST_TIMEOUT is off
 _FULL_SECONDS = 0.05
 _TOO_LATE = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-_ACCEPTED_BY_A_SINGLE_WORKER = 8
 
 
 class Clients:
     """Listeners and connections, and the epoll that watches them."""
 
-    def __init__(self, cfg: Any, log: Any, *, most: int):
+    def __init__(self, cfg: Any, log: Any, turn: Turn, *, most: int):
         self.origin = Origin(cfg)
         self._log = log
         self._most = most
         self._keepalive = cfg.keepalive
         self._read_seconds = cfg.timeout or _READ_SECONDS
-        self._accepted_at_once = _ACCEPTED_BY_A_SINGLE_WORKER if cfg.workers == 1 else 1
+        self._turn = turn
         self._epoll = select.epoll()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll.register(self._wake, select.EPOLLIN)
         self._listeners: dict[int, Any] = {}
         self._connections: dict[int, Connection] = {}
+        self._lingering: set[Connection] = set()
         self.find = self._connections.get  # by descriptor
         self._sweep_at = 0.0
         self._draining_since = 0.0
@@ -57,6 +58,7 @@ class Clients:
         """Accepts there from now on."""
         listener.setblocking(False)
         self._listeners[listener.fileno()] = listener
+        self._turn.accepted(self._open, time.monotonic())
         self._epoll.register(listener.fileno(), select.EPOLLIN)
 
     def ignore(self, listener: Any) -> None:
@@ -69,8 +71,10 @@ class Clients:
         sock, peer = listener.accept()
         connection = Connection(sock, peer, listener.getsockname())
         self.origin.describe(connection)
-        connection.wait(time.monotonic(), self._keepalive + _FIRST_BYTES_SECONDS)
+        now = time.monotonic()
+        connection.wait(now, self._keepalive + _FIRST_BYTES_SECONDS)
         self._connections[connection.fd] = connection
+        self._turn.accepted(self._open, now)
         self._watch(connection)
 
     def drain(self) -> None:
@@ -88,14 +92,14 @@ class Clients:
         """What has happened at which descriptor; with a pause it waits a while for something."""
         return self._epoll.poll(self._sweep_seconds if pause else 0, _EVENTS_MOST)
 
-    def attend(self, fd: int) -> bool:
-        """Something has come that is no connection's.
+    def attend(self, fd: int, *, pending: bool) -> bool:
+        """Something has come that is no connection's; whether something else is `pending`.
 
         Whether somebody had to go to make room: other descriptors may be somebody else's then.
         """
         listener = self._listeners.get(fd)
         if listener is not None:
-            return self._accept_some(listener, fd)
+            return self._accept_some(listener, fd, pending=pending)
         if fd == self._wake:
             os.eventfd_read(fd)
         return False
@@ -154,6 +158,8 @@ class Clients:
             self.close(connection)
             return
         connection.lingering = True
+        self._lingering.add(connection)
+        self._turn.left_with(self._open)
         connection.buffer = b""
         connection.needed = 0
         connection.wait(now, _LINGER_SECONDS)
@@ -166,6 +172,8 @@ class Clients:
         # Its number may be another connection's by now, if somebody has closed the socket.
         if self._connections.get(connection.fd) is connection:
             del self._connections[connection.fd]
+            self._lingering.discard(connection)
+            self._turn.left_with(self._open)
             if connection.watched:  # a copy of the descriptor would keep it in epoll
                 with contextlib.suppress(OSError, ValueError):
                     self._epoll.unregister(connection.fd)
@@ -176,6 +184,11 @@ class Clients:
     # ---
 
     @property
+    def _open(self) -> int:
+        """How many connections may have a request yet."""
+        return len(self._connections) - len(self._lingering)
+
+    @property
     def _sweep_seconds(self) -> float:
         return _DRAIN_SWEEP_SECONDS if self._draining_since else _SWEEP_SECONDS
 
@@ -184,10 +197,10 @@ class Clients:
         with contextlib.suppress(FileExistsError):
             self._epoll.register(connection.fd, select.EPOLLIN)
 
-    def _accept_some(self, listener: Any, fd: int) -> bool:
-        """One, if other workers may take the next."""
+    def _accept_some(self, listener: Any, fd: int, *, pending: bool) -> bool:
+        """As many as are this worker's to take."""
         try:
-            for _ in range(self._accepted_at_once):
+            for _ in range(self._turn.comes(self._open, time.monotonic(), pending=pending)):
                 self.accept(listener)
                 if len(self._connections) > self._most:
                     return self._evict()

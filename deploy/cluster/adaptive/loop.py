@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from typing import Any, Protocol
 
 from deploy.cluster.adaptive.blocking import BlockingRoutes
@@ -19,6 +19,7 @@ from deploy.cluster.adaptive.head import Environ, HeadParser, Reading
 from deploy.cluster.adaptive.incomplete import refusal
 from deploy.cluster.adaptive.lead import LONG_SECONDS, Lead
 from deploy.cluster.adaptive.origin import server_of
+from deploy.cluster.adaptive.turn import Turn
 
 _RECEIVED_MOST = 64 * 1024
 _HEAD_MOST = 64 * 1024  # unfinished; Gunicorn reads on from there, up to its own limits
@@ -54,13 +55,16 @@ class Server(Protocol):
 class Loop:
     """Reads requests and has them answered, on the thread that leads or beside it."""
 
-    def __init__(self, server: Server, *, reads: bool):
+    def __init__(self, server: Server, turn: Turn, *, reads: bool):
         cfg = server.cfg
-        self.clients = Clients(cfg, server.log, most=server.worker_connections)
+        self.clients = Clients(cfg, server.log, turn, most=server.worker_connections)
         self.threads = Lead(self._lead, threads=cfg.threads)
         self._server = server
         self._reads = reads  # else Gunicorn does: TLS, the proxy protocol, HTTP/2
         self._parser = HeadParser(cfg, script_name=self.clients.origin.script_name)
+        # Descriptors in the order in which epoll told of them, kept from one leader to the next: epoll
+        # may put first what came last, again and again, and others would wait for ever.
+        self._told: OrderedDict[int, None] = OrderedDict()
         self._ready: deque[Connection] = deque()  # with bytes of the next request in their buffers
         self._blocking = BlockingRoutes()
         self._answered = 0
@@ -83,13 +87,19 @@ class Loop:
     # What follows says whether the thread leads on.
 
     def _turn(self) -> bool:
-        clients, ready = self.clients, self._ready
-        for fd, _ in clients.poll(pause=not ready):
-            connection = clients.find(fd)
-            if connection is None:
-                if clients.attend(fd):
-                    break  # whatever else has come is told again
-            elif not self._read(connection):
+        clients, told, ready = self.clients, self._told, self._ready
+        others = []
+        for fd, _ in clients.poll(pause=not (told or ready)):
+            if clients.find(fd) is None:
+                others.append(fd)
+            else:
+                told[fd] = None  # who is in it keeps the place
+        for fd in others:
+            clients.attend(fd, pending=bool(told or ready))
+        while told:
+            # What has changed since epoll told of it does no harm: nothing is read then.
+            connection = clients.find(told.popitem(last=False)[0])
+            if connection is not None and not self._read(connection):
                 return False
         for _ in range(len(ready)):
             connection = ready.popleft()

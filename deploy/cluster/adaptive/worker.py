@@ -24,6 +24,7 @@ from deploy.cluster.adaptive.connection import Connection
 from deploy.cluster.adaptive.head import Environ
 from deploy.cluster.adaptive.loop import Loop
 from deploy.cluster.adaptive.request import UsualRequest
+from deploy.cluster.adaptive.turn import Turn
 
 _STOP_SECONDS = 0.2  # for threads that wait; who is in a request ends with the process
 _QUIET = {
@@ -51,7 +52,8 @@ class AdaptiveWorker(ThreadWorker):
         cfg = self.cfg
         self._pre_request, self._post_request = cfg.pre_request, cfg.post_request
         self._logged = self.log.access_log_enabled
-        self.loop = Loop(self, reads=_is_plain_http(cfg))
+        turn = Turn(getattr(self, "seat", None), workers=cfg.workers)
+        self.loop = Loop(self, turn, reads=_is_plain_http(cfg))
         threads = self.loop.threads
         threads.start()
         self.set_accept_enabled(enabled=True)
