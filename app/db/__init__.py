@@ -5,5 +5,15 @@
 
 from app.db.connection import Connection, reason
 from app.db.database import RETRY_AFTER, AnswerLost, Database, DatabaseUnavailable
+from app.db.statement import Statement, Value
 
-__all__ = ["RETRY_AFTER", "AnswerLost", "Connection", "Database", "DatabaseUnavailable", "reason"]
+__all__ = [
+    "RETRY_AFTER",
+    "AnswerLost",
+    "Connection",
+    "Database",
+    "DatabaseUnavailable",
+    "Statement",
+    "Value",
+    "reason",
+]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import NamedTuple
 
-from app.db import AnswerLost, Connection, Database, DatabaseUnavailable
+from app.db import AnswerLost, Connection, Database, DatabaseUnavailable, Statement, Value
 
 # Read without a lock: whoever saves finds out what has become of the row.
 _LOAD = """
@@ -53,12 +53,12 @@ WHERE sid_hash = %(sid_hash)b AND version = %(version)s
 
 # Locked until the merged data is in its place: of any number of writers each merges with the last.
 # The new hash is nobody's but ours: a row that has it was rotated by our own first attempt.
-_LOCK = """
+_LOCK = Statement("""
 SELECT sid_hash, data, version
 FROM web_session
 WHERE sid_hash IN (%(sid_hash)b, %(new_hash)b) AND expires_at > now() AND absolute_at > now()
 FOR UPDATE
-"""
+""")
 
 # Not worth a wait for the disk: a crash of the server loses some minutes of a session's life, and
 # no data. The setting ends with the transaction, hence with this statement.
@@ -71,9 +71,9 @@ WHERE sid_hash = %(sid_hash)b AND expires_at > now() AND absolute_at > now()
 
 # By id, not by hash: a rotation that is under way must not save the session from its logout. A save
 # that holds the row is waited for; one that waits for us finds no row.
-_DELETE = "DELETE FROM web_session WHERE id = %(id)s"
+_DELETE = Statement("DELETE FROM web_session WHERE id = %(id)s")
 
-_REVOKE = "DELETE FROM web_session WHERE user_id = %(user_id)s"
+_REVOKE = Statement("DELETE FROM web_session WHERE user_id = %(user_id)s")
 
 _PRUNER = "SELECT pg_try_advisory_xact_lock(hashtextextended('smart-factory.web_session.prune', 0))"
 
@@ -111,11 +111,11 @@ class Login:
 class _Statements:
     """The statements that know how long a session lives."""
 
-    load: str
-    insert: str
-    update: str
-    rotate: str
-    touch: str
+    load: Statement
+    insert: Statement
+    update: Statement
+    rotate: Statement
+    touch: Statement
 
     @classmethod
     def of(cls, *, idle: timedelta, absolute: timedelta) -> _Statements:
@@ -128,7 +128,7 @@ class _Statements:
             }.items()
         }
         templates = _LOAD, _INSERT, _UPDATE, _ROTATE, _TOUCH
-        return cls(*(template.format(**literals) for template in templates))
+        return cls(*(Statement(template.format(**literals)) for template in templates))
 
 
 class SessionStore:
@@ -151,7 +151,7 @@ class SessionStore:
     def load(self, sid_hash: bytes) -> Row | None:
         """The session, unless it is unknown or over."""
         statement, values = self._sql.load, {"sid_hash": sid_hash}
-        row = self._database.run(lambda c: c.ask(statement, values).fetchone(), retry=True)
+        row = self._database.run(lambda c: c.ask_often(statement, values).fetchone(), retry=True)
         return None if row is None else Row(*row)
 
     def insert(self, sid_hash: bytes, *, data: bytes, user_id: str | None) -> None:
@@ -210,9 +210,9 @@ class SessionStore:
         """Closes this process's connections; the next statement opens others."""
         self._database.close()
 
-    def _count(self, statement: str, values: Mapping[str, object]) -> int:
+    def _count(self, statement: Statement, values: Mapping[str, Value]) -> int:
         """How many rows it changed; done twice it has the effect of once."""
-        return self._database.run(lambda c: c.ask(statement, values).rowcount, retry=True)
+        return self._database.run(lambda c: c.ask_often(statement, values).rowcount, retry=True)
 
 
 class _Save:
@@ -220,7 +220,7 @@ class _Save:
 
     def __init__(
         self,
-        statement: str,
+        statement: Statement,
         sid_hash: bytes,
         row: Row,
         data: bytes,
@@ -232,7 +232,7 @@ class _Save:
         self._data = data
         self._merge = merge
         self._login = login
-        self._values: dict[str, object] = {
+        self._values: dict[str, Value] = {
             "sid_hash": sid_hash,
             "new_hash": sid_hash if login is None else login.new_hash,
             "user_id": None if login is None else login.user_id,
@@ -241,12 +241,12 @@ class _Save:
     def write(self, connection: Connection, version: int, data: bytes) -> bool:
         """Whether the row was still there in that version."""
         values = {**self._values, "version": version, "data": data}
-        return connection.ask(self._statement, values).rowcount == 1
+        return connection.ask_often(self._statement, values).rowcount == 1
 
     def settle(self, connection: Connection, unanswered: bool) -> bool:
         """The save of a row that another has changed, or perhaps our own lost statement."""
         with connection.transaction():
-            found = connection.ask(_LOCK, self._values).fetchone()
+            found = connection.ask_often(_LOCK, self._values).fetchone()
             if found is None:
                 return False
             sid_hash, theirs, version = found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from psycopg import sql as composed
 
-from app.db import Connection, Database, DatabaseUnavailable, migrations
+from app.db import Connection, Database, DatabaseUnavailable, Statement, Value, migrations
 from app.sessions import SessionStore, codec, token
 from app.sessions.store import Login, Row
 from tests.app.conftest import Sql
@@ -63,21 +63,21 @@ def answer_lost(
     statement: str, *, carried_out: bool, then: Callable[[], Any] = lambda: None
 ) -> Iterator[None]:
     """The connection breaks under the first such statement, before or after the server does it."""
-    execute = psycopg.Cursor.execute
-    lost: list[Any] = []
+    ask = Connection.ask_often
+    lost: list[Statement] = []
 
-    def breaking(self: psycopg.Cursor[Any], query: Any, *args: Any, **kwargs: Any) -> Any:
-        if lost or not str(query).strip().startswith(statement):
-            return execute(self, query, *args, **kwargs)
-        lost.append(query)
+    def breaking(self: Connection, asked: Statement, values: Mapping[str, Value]) -> Any:
+        if lost or not asked.text.strip().startswith(statement):
+            return ask(self, asked, values)
+        lost.append(asked)
         if carried_out:
-            execute(self, query, *args, **kwargs)
+            ask(self, asked, values)
             then()
-        self.connection.close()
+        self.close()
         raise psycopg.OperationalError("server closed the connection unexpectedly")
 
     patch = pytest.MonkeyPatch()
-    patch.setattr(psycopg.Cursor, "execute", breaking)
+    patch.setattr(Connection, "ask_often", breaking)
     try:
         yield
     finally:

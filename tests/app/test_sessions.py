@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,8 @@ import pytest
 from flask import Flask, request, session
 from flask.testing import FlaskClient
 
+from app.db import Statement, Value
+from app.db.statement import Prepared
 from app.sessions import codec, token
 from tests.app.conftest import AppFactory, Sql, cookie, database_of, log_in, records_of, register
 
@@ -62,14 +64,19 @@ def add_routes(app: Flask) -> None:
 def statements(app: Flask) -> Iterator[list[str]]:
     """The SQL that the application sends meanwhile."""
     sent: list[str] = []
-    execute = psycopg.Cursor.execute
+    execute, ask = psycopg.Cursor.execute, Prepared.ask
 
-    def spy(self: psycopg.Cursor[Any], query: Any, *args: Any, **kwargs: Any) -> Any:
+    def spy_on_cursor(self: psycopg.Cursor[Any], query: Any, *args: Any, **kwargs: Any) -> Any:
         sent.append(" ".join(str(query).split()))
         return execute(self, query, *args, **kwargs)
 
+    def spy(self: Prepared, statement: Statement, values: Mapping[str, Value]) -> Any:
+        sent.append(" ".join(statement.text.split()))
+        return ask(self, statement, values)
+
     patch = pytest.MonkeyPatch()
-    patch.setattr(psycopg.Cursor, "execute", spy)
+    patch.setattr(psycopg.Cursor, "execute", spy_on_cursor)
+    patch.setattr(Prepared, "ask", spy)
     try:
         yield sent
     finally:

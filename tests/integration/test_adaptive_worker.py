@@ -184,13 +184,14 @@ def test_what_comes_in_while_a_pipelined_request_waits_is_answered_after_it(
 ) -> None:
     with adaptive(directory, THREADS="4") as cluster:
         client = connected(stack, cluster)
-        requests = [
-            b"POST %s HTTP/1.1\r\nContent-Length: %d\r\n\r\n%s" % (path, size, b"x" * size)
-            for size, path in enumerate([b"/sleep?0.2", b"/sleep?0.4", b"/", b"/"], start=1)
-        ]
-        client.send(b"".join(requests[:2]))
-        wait_until(lambda: cluster.slot(1)["busy"] == 1, what="the first to begin")
-        client.send(b"".join(requests[2:]))
+        with gate(directory / "closed") as gated:
+            requests = [
+                b"POST %s HTTP/1.1\r\nContent-Length: %d\r\n\r\n%s" % (path, size, b"x" * size)
+                for size, path in enumerate([gated.encode(), b"/sleep?0.4", b"/", b"/"], start=1)
+            ]
+            client.send(b"".join(requests[:2]))
+            wait_until(lambda: cluster.slot(1)["busy"] == 1, what="the first to begin")
+            client.send(b"".join(requests[2:]))
         answers = b""
         while answers.count(b"HTTP/1.1 200 OK") < 4 or not answers.endswith((b" 3", b" 4")):
             answers += client.sock.recv(65536)

@@ -92,17 +92,13 @@ class Clients:
         """What has happened at which descriptor; with a pause it waits a while for something."""
         return self._epoll.poll(self._sweep_seconds if pause else 0, _EVENTS_MOST)
 
-    def attend(self, fd: int, *, pending: bool) -> bool:
-        """Something has come that is no connection's; whether something else is `pending`.
-
-        Whether somebody had to go to make room: other descriptors may be somebody else's then.
-        """
+    def attend(self, fd: int, *, pending: bool) -> None:
+        """Something has come that is no connection's, and whether something else is `pending`."""
         listener = self._listeners.get(fd)
         if listener is not None:
-            return self._accept_some(listener, fd, pending=pending)
-        if fd == self._wake:
+            self._accept_some(listener, fd, pending=pending)
+        elif fd == self._wake:
             os.eventfd_read(fd)
-        return False
 
     def await_request(self, connection: Connection, data: bytes) -> None:
         """Keeps what has come of a request; from its first bytes on it has so long to be whole."""
@@ -197,25 +193,23 @@ class Clients:
         with contextlib.suppress(FileExistsError):
             self._epoll.register(connection.fd, select.EPOLLIN)
 
-    def _accept_some(self, listener: Any, fd: int, *, pending: bool) -> bool:
+    def _accept_some(self, listener: Any, fd: int, *, pending: bool) -> None:
         """As many as are this worker's to take."""
         try:
             for _ in range(self._turn.comes(self._open, time.monotonic(), pending=pending)):
                 self.accept(listener)
                 if len(self._connections) > self._most:
-                    return self._evict()
+                    self._evict()
         except (OSError, AttributeError) as error:
             if fd not in self._listeners:  # closed meanwhile, as the worker leaves
-                return False
+                return
             number = getattr(error, "errno", None)
             if number in (errno.EMFILE, errno.ENFILE):
                 self._log.error("No file descriptor is left for a connection: %s", error)
-                if self._evict():
-                    return True
-                time.sleep(_FULL_SECONDS)
+                if not self._evict():
+                    time.sleep(_FULL_SECONDS)
             elif number not in (errno.EAGAIN, errno.ECONNABORTED):
                 raise
-        return False
 
     def _evict(self) -> bool:
         """Closes the connection that has been waited for longest; False when there is none."""

@@ -27,6 +27,9 @@ _DIGITS_MOST = 18  # of a length; int() refuses thousands
 # Kept while it comes in; of a larger one the application reads what it wants, and Gunicorn discards
 # no more than this of the rest (parser.py, _DRAIN_MAX_BYTES).
 _BODY_MOST = 64 * 1024 - 1
+# Who sends so much in one go goes on like that, and is soon done: several such requests beside each
+# other would only wait for the interpreter's lock. The lead is taken if it takes long all the same.
+_FLOWING = 16 * 1024
 # Another thread costs some 50 us: a request that waits longer than a few times that is worth it. Of
 # how many requests one is looked at so closely:
 _WAITED_SECONDS, _SAMPLED = 0.0005, 4
@@ -62,8 +65,8 @@ class Loop:
         self._server = server
         self._reads = reads  # else Gunicorn does: TLS, the proxy protocol, HTTP/2
         self._parser = HeadParser(cfg, script_name=self.clients.origin.script_name)
-        # Descriptors in the order in which epoll told of them, kept from one leader to the next: epoll
-        # may put first what came last, again and again, and others would wait for ever.
+        # Descriptors in the order in which epoll told of them, kept from one leader to the next:
+        # epoll may put first what came last, again and again, and others would wait for ever.
         self._told: OrderedDict[int, None] = OrderedDict()
         self._ready: deque[Connection] = deque()  # with bytes of the next request in their buffers
         self._blocking = BlockingRoutes()
@@ -194,7 +197,9 @@ class Loop:
         connection.buffer = b""
         connection.needed = 0
         self.clients.release(connection)  # the application may take it over
-        me = None if self.threads.pass_on() else self.threads.enter(time.monotonic())
+        flows = len(data) >= _FLOWING
+        passed = not flows and self.threads.pass_on()
+        me = None if passed else self.threads.enter(time.monotonic())
         keep = self._server.answer_as_gunicorn(connection, data)
         leading = me is not None and self.threads.leave(me)
         self._finish(connection, time.monotonic(), keep=keep, leading=leading)

@@ -36,9 +36,9 @@ class Seat(Protocol):
 def share(mine: Load, others: Iterable[Load]) -> int:
     """How many connections this worker may accept in one go; 0: it is another's turn.
 
-    It is the turn of who has the fewest connections; of several with as few, of an idle one, then of
-    the one that has accepted none for longest. Where all are busy an eighth more is as good, so that
-    a crowd that comes at once is not kept waiting.
+    It is the turn of who has the fewest connections; of several with as few, of an idle one, then
+    of the one that has accepted none for longest. Where all are busy an eighth more is as good, so
+    that a crowd that comes at once is not kept waiting.
     """
     most = ACCEPTED_MOST
     for other in others:
@@ -74,8 +74,8 @@ class Turn:
     def comes(self, connections: int, now: float, *, pending: bool) -> int:
         """How many to accept of the connections that wait; others may still be faster.
 
-        Where it is another's turn and something is `pending`, the worker sees to that first, and asks
-        again. Else it waits here for a moment. Then it takes what is still there.
+        Where it is another's turn and something is `pending`, the worker sees to that first, and
+        asks again. Else it waits here for a moment. Then it takes what is still there.
         """
         seat = self._seat
         if seat is None:
