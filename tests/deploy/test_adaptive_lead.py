@@ -8,7 +8,9 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from deploy.cluster.adaptive.blocking import BlockingRoutes, route_of
+import pytest
+
+from deploy.cluster.adaptive.blocking import BlockingRoutes, has_waited, route_of
 from deploy.cluster.adaptive.lead import Lead
 from tests.wait import wait_until
 
@@ -123,18 +125,45 @@ def test_threads_that_wait_end_at_the_stop() -> None:
 def test_a_route_that_waits_is_expected_to_for_a_while() -> None:
     routes = BlockingRoutes()
     assert not routes
-    routes.learn("GET", "/users/17/orders")
+    for _ in range(2):
+        assert not routes.expects("GET", "/users/17/orders")
+        routes.learn("GET", "/users/17/orders", True)
     assert not routes.expects("POST", "/users/99/orders")
     assert not routes.expects("GET", "/users/17")
     times = sum(routes.expects("GET", f"/users/{number}/orders") for number in range(1000))
     assert times == 64
+    routes.learn("GET", "/users/18/orders", True)  # one look is enough then
+    assert routes.expects("GET", "/users/17/orders")
+
+
+def test_a_route_that_waited_once_is_not_expected_to() -> None:
+    routes = BlockingRoutes()
+    for waited in (True, False, True, False):
+        routes.learn("GET", "/", waited)
+        assert not routes.expects("GET", "/")
     assert not routes
+
+
+@pytest.mark.parametrize(
+    ("seconds", "worked", "alone", "expected"),
+    [
+        (0.0004, 0.0, True, False),  # another thread is not worth that
+        (0.0020, 0.0010, True, True),
+        (0.0020, 0.0018, True, False),
+        (0.0020, 0.0010, False, False),  # half of the time another thread had the lock
+        (0.0200, 0.0010, False, True),
+    ],
+)
+def test_what_a_request_has_waited_for(
+    seconds: float, worked: float, alone: bool, expected: bool
+) -> None:
+    assert has_waited(seconds, worked, alone=alone) is expected
 
 
 def test_routes_that_clients_make_up_do_not_fill_the_memory() -> None:
     routes = BlockingRoutes()
     for number in range(5000):
-        routes.learn("GET", "/" + "".join(chr(97 + int(digit)) for digit in str(number)))
+        routes.learn("GET", "/" + "".join(chr(97 + int(digit)) for digit in str(number)), True)
     assert len(routes) <= 1024
 
 

@@ -8,6 +8,9 @@ import re
 _ONE_OF_MANY = re.compile(r"[^/]*\d[^/]*")
 _TIMES = 64
 _ROUTES_MOST = 1024
+# Another thread costs some 50 us: a request that waits longer than a few times that is worth it.
+WAITED_SECONDS = 0.0005
+_MOSTLY = 0.75
 
 
 def route_of(method: str, path: str) -> str:
@@ -15,14 +18,24 @@ def route_of(method: str, path: str) -> str:
     return f"{method} {_ONE_OF_MANY.sub('*', path)}"
 
 
+def has_waited(seconds: float, worked: float, *, alone: bool) -> bool:
+    """Whether a request of so many seconds, in which its thread worked so long, waited for others.
+
+    Not `alone` it waited for the interpreter's lock as well: then it must have waited mostly.
+    """
+    waited = seconds - worked
+    return waited >= WAITED_SECONDS and (alone or waited >= seconds * _MOSTLY)
+
+
 class BlockingRoutes:
     """Empty, and free of cost, while all requests are short.
 
-    A route is forgotten after some times and learnt anew if it still waits: threads that run beside
-    each other wait for the interpreter's lock, so how long a request takes then says little.
+    A route is known after two looks in a row at which it waited: once, anybody may wait for a CPU.
+    After some requests one more look decides whether it still does.
     """
 
     def __init__(self) -> None:
+        # How many requests are still expected to wait; 0: one more look decides.
         self._left: dict[str, int] = {}
 
     def __len__(self) -> int:
@@ -32,14 +45,16 @@ class BlockingRoutes:
         """Whether requests like this one waited long lately."""
         route = route_of(method, path)
         left = self._left.get(route, 0)
-        if left > 1:
+        if left:
             self._left[route] = left - 1
-        elif left:
-            self._left.pop(route, None)
         return left > 0
 
-    def learn(self, method: str, path: str) -> None:
-        """A request waited long."""
+    def learn(self, method: str, path: str, waited: bool) -> None:
+        """A look at a request that was not expected to wait."""
+        route = route_of(method, path)
+        if not waited:
+            self._left.pop(route, None)
+            return
         if len(self._left) >= _ROUTES_MOST:
             self._left.clear()
-        self._left[route_of(method, path)] = _TIMES
+        self._left[route] = _TIMES if route in self._left else 0

@@ -3,7 +3,8 @@
 The leader puts the baton down before it runs a request and picks it up afterwards. When a request
 takes longer than `LONG_SECONDS`, the watcher (the main thread, as Go's sysmon watches processors)
 gives the baton to a follower; who finds it gone finishes its request and joins the followers. While
-requests are short no thread wakes another, so none waits for the interpreter's lock.
+requests are short no thread wakes another, so none waits for the interpreter's lock. A request that
+computes keeps that lock anyway, so it keeps the lead for longer, too.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 
-LONG_SECONDS = 0.002
+LONG_SECONDS, COMPUTING_SECONDS = 0.002, 0.010
 # The watcher looks so often after the last request, then it sleeps until the next one wakes it.
 _LOOKS_WHEN_IDLE = 50
 _PARKED_SECONDS = 1.0
@@ -35,7 +36,10 @@ class Lead:
         self._followers: list[threading.Lock] = []  # each waits at its own
         self._leader = threading.Lock()
         self._stopping = False
+        self._long = -1.0  # when a request began that is known to take long
         self._idle_looks = 0
+        self._clocks: dict[threading.Lock, int] = {}  # of each thread's CPU time
+        self._seen = (0.0, 0.0, 0.0)  # at the last look: when the request began, CPU time, now
         self._parked = False
         self._unpark = threading.Lock()
         self._unpark.acquire()
@@ -64,6 +68,11 @@ class Lead:
             return False
         return True
 
+    @property
+    def others_follow(self) -> bool:
+        """Whether no other thread is inside a request."""
+        return len(self._followers) == len(self._threads) - 1
+
     def pass_on(self) -> bool:
         """Gives the lead to a follower; False when there is none."""
         try:
@@ -91,12 +100,16 @@ class Lead:
                 time.sleep(LONG_SECONDS)
             return
         self._idle_looks = 0
-        left = self.began + LONG_SECONDS - time.monotonic()
+        began, now = self.began, time.monotonic()
+        computes = self._computes(began, now)
+        left = began + LONG_SECONDS - now
         if left > 0:
             time.sleep(left)
             return
-        if self._followers and self._take():
-            self._give()
+        if not computes or now - began >= COMPUTING_SECONDS:
+            self._long = began  # for who finishes while there is no follower
+            if self._followers and self._take():
+                self._give()
         time.sleep(LONG_SECONDS)
 
     def wake_watcher(self) -> None:
@@ -118,18 +131,28 @@ class Lead:
     def _run(self) -> None:
         me = threading.Lock()
         me.acquire()
+        self._clocks[me] = time.pthread_getcpuclockid(threading.get_ident())
         while True:
             self._follow(me)
             if self._stopping:
                 return
             self._lead()
 
+    def _computes(self, began: float, now: float) -> bool:
+        """Whether the leader has spent most of the time since the last look on a CPU."""
+        try:
+            worked = time.clock_gettime(self._clocks[self._baton[-1]])
+        except IndexError:  # its request has just ended
+            return True
+        seen_began, seen_worked, seen_at = self._seen
+        self._seen = began, worked, now
+        return seen_began == began and worked - seen_worked > (now - seen_at) / 2
+
     def _follow(self, me: threading.Lock) -> None:
         """Returns when this thread leads, or when all end."""
         if self._stopping:
             return
-        stuck = self._baton and time.monotonic() - self.began > LONG_SECONDS
-        if not (stuck and self._take()):
+        if not (self._long == self.began and self._take()):
             self._followers.append(me)
             me.acquire()
         self._leader = me

@@ -11,13 +11,13 @@ import time
 from collections import OrderedDict, deque
 from typing import Any, Protocol
 
-from deploy.cluster.adaptive.blocking import BlockingRoutes
+from deploy.cluster.adaptive.blocking import WAITED_SECONDS, BlockingRoutes, has_waited
 from deploy.cluster.adaptive.body import Body
 from deploy.cluster.adaptive.clients import Clients
 from deploy.cluster.adaptive.connection import Connection
 from deploy.cluster.adaptive.head import Environ, HeadParser, Reading
 from deploy.cluster.adaptive.incomplete import refusal
-from deploy.cluster.adaptive.lead import LONG_SECONDS, Lead
+from deploy.cluster.adaptive.lead import Lead
 from deploy.cluster.adaptive.origin import server_of
 from deploy.cluster.adaptive.turn import Turn
 
@@ -30,9 +30,7 @@ _BODY_MOST = 64 * 1024 - 1
 # Who sends so much in one go goes on like that, and is soon done: several such requests beside each
 # other would only wait for the interpreter's lock. The lead is taken if it takes long all the same.
 _FLOWING = 16 * 1024
-# Another thread costs some 50 us: a request that waits longer than a few times that is worth it. Of
-# how many requests one is looked at so closely:
-_WAITED_SECONDS, _SAMPLED = 0.0005, 4
+_SAMPLED = 4  # of so many requests one is looked at: whether it waits
 
 
 class Server(Protocol):
@@ -177,18 +175,17 @@ class Loop:
         connection.busy = True
         passed = bool(blocking) and blocking.expects(method, path) and threads.pass_on()
         self._answered += 1
-        worked = time.thread_time() if self._answered % _SAMPLED == 0 else None
+        # Threads beside each other wait for the interpreter's lock, which says nothing of a route.
+        sampled = self._answered % _SAMPLED == 0 and not passed and threads.others_follow
+        worked = time.thread_time() if sampled else 0.0
         now = time.monotonic()
         me = None if passed else threads.enter(now)
         keep = self._server.answer(connection, environ, data, now)
         ended = time.monotonic()
         leading = me is not None and threads.leave(me)
-        if not passed:
-            waited = ended - now
-            if worked is not None and waited >= _WAITED_SECONDS:
-                waited -= time.thread_time() - worked
-            if waited >= (LONG_SECONDS if worked is None else _WAITED_SECONDS):
-                blocking.learn(method, path)
+        if sampled and (blocking or ended - now >= WAITED_SECONDS):
+            worked = time.thread_time() - worked
+            blocking.learn(method, path, has_waited(ended - now, worked, alone=leading))
         self._finish(connection, ended, keep=keep, leading=leading)
         return leading
 
