@@ -27,7 +27,7 @@ from gunicorn.app.wsgiapp import WSGIApplication
 from gunicorn.arbiter import Arbiter
 from setproctitle import setproctitle
 
-from deploy.cluster import process_control, promises, protocol, settings
+from deploy.cluster import allocator, process_control, promises, protocol, settings
 from deploy.cluster.fork_safety import OpenFiles, unsafe
 from deploy.cluster.worker import (
     Assignment,
@@ -268,6 +268,7 @@ def main() -> None:
         os.set_inheritable(fd, False)
     faulthandler.register(signal.SIGQUIT, file=order.trace, all_threads=True)
     process_control.die_with_parent(order.master, signal.SIGKILL)
+    allocator.keep_freed_memory()
     Mold(order, environ).run()
 
 
