@@ -2,7 +2,7 @@
 
 By default malloc gives back to the kernel what is free at the end of a heap beyond 128 KiB, and
 maps each block over 128 KiB anew. Then a request with a body of 1 MiB costs a page fault for each
-4 KiB that it touches, every time: two thirds of its CPU time (the upload in `make bench ARGS=peers`).
+4 KiB that it touches, every time: two thirds of its CPU time (the upload in `bench.peers`).
 """
 
 from __future__ import annotations

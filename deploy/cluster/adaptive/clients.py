@@ -199,7 +199,8 @@ class Clients:
             for _ in range(self._turn.comes(self._open, time.monotonic(), pending=pending)):
                 self.accept(listener)
                 if len(self._connections) > self._most:
-                    self._evict()
+                    self._evict()  # which looks at all: one in a turn is enough
+                    return
         except (OSError, AttributeError) as error:
             if fd not in self._listeners:  # closed meanwhile, as the worker leaves
                 return
