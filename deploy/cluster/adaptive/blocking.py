@@ -35,26 +35,41 @@ class BlockingRoutes:
     """
 
     def __init__(self) -> None:
-        # How many requests are still expected to wait; 0: one more look decides.
-        self._left: dict[str, int] = {}
+        self._left: dict[str, int] = {}  # how many requests are still expected to wait
+        self._in_doubt: set[str] = set()  # the next look decides
 
     def __len__(self) -> int:
         return len(self._left)
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether also a look at a request that did not wait says something."""
+        return bool(self._in_doubt)
 
     def expects(self, method: str, path: str) -> bool:
         """Whether requests like this one waited long lately."""
         route = route_of(method, path)
         left = self._left.get(route, 0)
-        if left:
+        if left > 1:
             self._left[route] = left - 1
+        elif left:
+            self._left.pop(route, None)
+            self._doubt(route)
         return left > 0
 
     def learn(self, method: str, path: str, waited: bool) -> None:
         """A look at a request that was not expected to wait."""
         route = route_of(method, path)
-        if not waited:
-            self._left.pop(route, None)
+        if waited and route not in self._in_doubt:
+            self._doubt(route)
             return
-        if len(self._left) >= _ROUTES_MOST:
-            self._left.clear()
-        self._left[route] = _TIMES if route in self._left else 0
+        self._in_doubt.discard(route)
+        if waited:
+            if len(self._left) >= _ROUTES_MOST:
+                self._left.clear()
+            self._left[route] = _TIMES
+
+    def _doubt(self, route: str) -> None:
+        if len(self._in_doubt) >= _ROUTES_MOST:
+            self._in_doubt.clear()
+        self._in_doubt.add(route)

@@ -181,8 +181,11 @@ class Clients:
 
     @property
     def _open(self) -> int:
-        """How many connections may have a request yet."""
-        return len(self._connections) - len(self._lingering)
+        """How many connections may have a request yet.
+
+        An application that closes a socket of ours may have left one among those that linger.
+        """
+        return max(0, len(self._connections) - len(self._lingering))
 
     @property
     def _sweep_seconds(self) -> float:

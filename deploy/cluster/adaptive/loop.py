@@ -183,7 +183,7 @@ class Loop:
         keep = self._server.answer(connection, environ, data, now)
         ended = time.monotonic()
         leading = me is not None and threads.leave(me)
-        if sampled and (blocking or ended - now >= WAITED_SECONDS):
+        if sampled and (blocking.in_doubt or ended - now >= WAITED_SECONDS):
             worked = time.thread_time() - worked
             blocking.learn(method, path, has_waited(ended - now, worked, alone=leading))
         self._finish(connection, ended, keep=keep, leading=leading)
