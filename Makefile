@@ -22,8 +22,8 @@ run: setup ## serve on 127.0.0.1:3000 with an embedded Postgres; Ctrl-C stops it
 
 test: setup ## run every test but those of test-system
 	@$(PY) -m tests.kafka.jars  # the first time, half a minute
-	@# Most tests wait for processes half the time; who is done takes over what others have left.
-	@$(PY) -m pytest -n $$((2 * $$(nproc))) --dist worksteal $(ARGS)
+	@# Tests wait for processes, hence one more than CPUs; who is done takes over what others have left.
+	@$(PY) -m pytest -n $$(($$(nproc) + 1)) --dist worksteal $(ARGS)
 
 test-system: setup ## real systemd in containers (root, debootstrap, systemd-container)
 	@$(PY) -m tests.system.rootfs  # the first time, some minutes
