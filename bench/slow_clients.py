@@ -31,6 +31,7 @@ from loadtests.report import Report, percentile
 ROUNDS, SECONDS, RATE = 3, 10, 100
 SLOW = 1_000
 _HALF = b"GET / HTTP/1.1\r\nHost: x\r\nUser-Agent: sl"
+_SETTLE_SECONDS = 2
 _STOP_SECONDS = 30.0  # for the one who opens them again to see that it is over
 _PER_SECOND = 250  # connections opened, so that opening them disturbs nobody
 _AGAIN_MOST = 4 * SLOW  # opened again after the server has closed them
@@ -111,6 +112,7 @@ def run() -> list[Objective]:
         rounds: list[tuple[Report, Report]] = []
         closed = 0
         for _ in range(ROUNDS):
+            load(port, seconds=_SETTLE_SECONDS)  # the former round's connections close meanwhile
             without = load(port)
             with HalfRequests(port, SLOW) as slow:
                 rounds.append((without, load(port)))
