@@ -225,7 +225,9 @@ def test_connections_that_ask_at_once_are_answered_in_turn(
             for client in clients:
                 selector.register(client.sock, selectors.EVENT_READ, client)
             while min(answered.values()) < 10:
-                for key, _ in selector.select(30):
+                found = selector.select(30)
+                assert found, "nobody is answered any more"
+                for key, _ in found:
                     client = key.data
                     assert client.answer().startswith(b"HTTP/1.1 200 OK")
                     answered[client] += 1
