@@ -17,11 +17,10 @@ if _kit not in sys.path:
 
 from gunicorn import util  # noqa: E402
 
-from deploy.cluster import hooks  # noqa: E402
+from deploy.cluster import affinity, hooks  # noqa: E402
 from deploy.cluster.hooks import (  # noqa: E402, F401
     nworkers_changed,
     on_exit,
-    post_fork,
     post_request,
     pre_request,
     when_ready,
@@ -68,6 +67,13 @@ accesslog = "-"
 errorlog = "-"
 
 raw_env = [f"{name}={value}" for name, value in _settings.exported().items()]
+
+
+def post_fork(server, worker):
+    """The worker's first act."""
+    if _settings.worker_affinity == "cpu":
+        affinity.settle(worker.slot, worker.log)
+    hooks.post_fork(server, worker)
 
 
 def on_starting(server):

@@ -13,8 +13,8 @@ WORKER_CLASS = "adaptive"
 
 
 @contextmanager
-def serving(stand: Stand) -> Iterator[Server]:
-    """Runs a cluster of the kit until the `with` block ends."""
+def serving(stand: Stand, *, affinity: str = "none") -> Iterator[Server]:
+    """Runs a cluster of the kit until the `with` block ends; `affinity` is WORKER_AFFINITY."""
     config = stand.directory / "gunicorn.conf.py"
     config.write_text((ROOT / "gunicorn.conf.py").read_text() + "\naccesslog = None\n")
     cluster = Cluster(
@@ -27,6 +27,7 @@ def serving(stand: Stand) -> Iterator[Server]:
             "DATABASE_URL": stand.database_url,
             "CLUSTER_WORKERS": str(stand.processes),
             "WORKER_CLASS": WORKER_CLASS,
+            "WORKER_AFFINITY": affinity,
             "THREADS": str(THREADS),
             "APP_ENV": "production",
         },

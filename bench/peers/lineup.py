@@ -57,6 +57,7 @@ _Serving = AbstractContextManager[Server]
 
 BASE = "gthread"  # what the ratios are to
 OURS = "ours"
+SETTLED = "ours-cpu"
 PEERS = (
     Peer(
         name=BASE,
@@ -73,6 +74,14 @@ PEERS = (
         packages=("gunicorn",),
         start=kit.serving,
         note=f"the kit, WORKER_CLASS={kit.WORKER_CLASS}, THREADS={THREADS}; its mold counts too.",
+    ),
+    Peer(
+        name=SETTLED,
+        title="ours, settled",
+        build=lambda: environment.python("gunicorn"),
+        packages=("gunicorn",),
+        start=lambda stand: kit.serving(stand, affinity="cpu"),
+        note="the same with WORKER_AFFINITY=cpu: each worker on one CPU.",
     ),
     Peer(
         name="sync",

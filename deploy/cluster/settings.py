@@ -66,6 +66,7 @@ class Settings:
     database_pool_max: int
     embedded_database: bool  # in development, without a DATABASE_URL
     development_consumers: bool = False  # likewise; an older release's kit does not say it
+    worker_affinity: str = "none"  # or cpu; likewise
     log_level: str
     log_format: str  # pretty or json
     release: str
@@ -106,6 +107,7 @@ class Settings:
             preload=variables.one_of("CLUSTER_PRELOAD", ("auto", "mold", "fresh")),
             bind=variables.bind(),
             worker_class=variables.worker_class(),
+            worker_affinity=variables.one_of("WORKER_AFFINITY", ("none", "cpu")),
             threads=variables.integer("THREADS", 4, least=1, most=1000),
             ready_path=variables.path("READY_PATH"),
             ready_timeout=variables.duration("READY_TIMEOUT", 30, least=1),

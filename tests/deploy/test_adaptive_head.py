@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deploy.cluster.adaptive.connection import Connection
-from deploy.cluster.adaptive.head import Environ, HeadParser, Reading
+from deploy.cluster.adaptive.head import Environ, HeadParser, Reading, Template
 from deploy.cluster.adaptive.incomplete import refusal
 from deploy.cluster.adaptive.origin import Origin, server_of
 
@@ -36,9 +36,11 @@ def short_way(data: bytes, cfg: Config | None = None) -> Environ | Reading:
         origin = Origin(cfg)
         connection = Connection(sock, PEER, SERVER)
         origin.describe(connection)
-        found = HeadParser(cfg, script_name=origin.script_name).read(
-            data, connection.environ, trusted=connection.trusted
+        parser = HeadParser(cfg, script_name=origin.script_name)
+        found, again = (
+            parser.read(data, connection.template, trusted=connection.trusted) for _ in range(2)
         )
+        assert again == found  # also with the fields known
     return found if isinstance(found, Reading) else found[0]
 
 
@@ -200,8 +202,20 @@ def test_names_that_clients_make_up_do_not_fill_the_memory() -> None:
     parser = HeadParser(Config(), script_name="")
     for number in range(3000):
         data = f"GET / HTTP/1.1\r\nX-{number}: y\r\n\r\n".encode()
-        assert not isinstance(parser.read(data, {}, trusted=False), Reading)
+        assert not isinstance(parser.read(data, Template({}), trusted=False), Reading)
     assert len(parser._keys) <= 1024  # noqa: SLF001
+
+
+def test_a_request_has_the_fields_that_it_brings_and_not_those_of_the_one_before() -> None:
+    parser, template = HeadParser(Config(), script_name=""), Template({"wsgi.multithread": True})
+    for fields in ("A: 1", "A: 1", "A: 2", "B: 1", "", "A: 1\r\nB: 2", "A: 1"):
+        head = f"GET /{fields.count('B')} HTTP/1.1\r\n{fields}" + ("\r\n" if fields else "")
+        found = parser.read(f"{head}\r\n".encode(), template, trusted=False)
+        assert not isinstance(found, Reading)
+        pairs = (line.split(": ") for line in fields.split("\r\n") if line)
+        expected = {f"HTTP_{name}": value for name, value in pairs}
+        assert {key: value for key, value in found[0].items() if "HTTP_" in key} == expected
+        found[0].clear()  # what an application does to it is of no consequence to the next one
 
 
 @pytest.mark.parametrize("length", range(len(USUAL)))

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from deploy.cluster.adaptive.blocking import BlockingRoutes, has_waited, route_of
+from deploy.cluster.adaptive.blocking import BlockingRoutes, has_waited, route_of, worth_passing_on
 from deploy.cluster.adaptive.lead import Lead
 from tests.wait import wait_until
 
@@ -18,13 +18,13 @@ from tests.wait import wait_until
 class Requests:
     """Stands for the loop: whoever leads takes what is queued, and nobody else does."""
 
-    def __init__(self, *, threads: int):
+    def __init__(self, *, threads: int, overdue: Callable[[], None] = lambda: None):
         self.queue: deque[Callable[[], object]] = deque()
         self.done = 0
         self.leaders_at_once = 0
         self._leading: set[int] = set()
         self.stopping = False
-        self.lead = Lead(self._lead, threads=threads)
+        self.lead = Lead(self._lead, threads=threads, overdue=overdue)
 
     def _lead(self) -> None:
         me = threading.get_ident()
@@ -60,7 +60,7 @@ class Requests:
 
     def _watch(self) -> None:
         while not self.stopping:
-            self.lead.watch()
+            self.lead.watch(seconds=1)
 
 
 def test_a_long_request_does_not_keep_the_others_waiting() -> None:
@@ -105,14 +105,24 @@ def test_who_has_lost_the_lead_does_not_take_it_from_the_next_leader() -> None:
     assert lead.leave(second)
 
 
-def test_a_watcher_that_sleeps_is_woken_by_a_request() -> None:
-    with Requests(threads=2).running() as requests:
-        wait_until(lambda: requests.lead._parked, what="the watcher to sleep")  # noqa: SLF001
+def test_the_watcher_sleeps_while_requests_are_short_and_comes_for_a_long_one() -> None:
+    looks = 0
+
+    def look() -> None:
+        nonlocal looks
+        looks += 1
+
+    requests = Requests(threads=2, overdue=look)
+    with requests.running():
+        requests.queue.extend([lambda: None] * 2000)
+        wait_until(lambda: requests.done == 2000, what="the short requests to be answered")
+        assert looks <= 20  # a CPU is waited for now and then
         gate = threading.Event()
         requests.queue.append(lambda: gate.wait(30))
         requests.queue.append(lambda: None)
-        wait_until(lambda: requests.done == 1, what="the short request to be answered")
+        wait_until(lambda: requests.done == 2001, what="the short request to be answered")
         gate.set()
+    assert looks > 0
 
 
 def test_threads_that_wait_end_at_the_stop() -> None:
@@ -158,7 +168,13 @@ def test_a_route_that_waited_once_is_not_expected_to() -> None:
 def test_what_a_request_has_waited_for(
     seconds: float, worked: float, alone: bool, expected: bool
 ) -> None:
-    assert has_waited(seconds, worked, alone=alone) is expected
+    worth = worth_passing_on(cpus=2)
+    assert has_waited(seconds, worked, worth=worth, alone=alone) is expected
+
+
+def test_on_one_cpu_a_shorter_wait_is_worth_another_thread() -> None:
+    assert has_waited(0.0004, 0.0002, worth=worth_passing_on(cpus=1), alone=True)
+    assert not has_waited(0.0004, 0.0002, worth=worth_passing_on(cpus=2), alone=True)
 
 
 def test_routes_that_clients_make_up_do_not_fill_the_memory() -> None:

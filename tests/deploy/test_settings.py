@@ -125,6 +125,7 @@ def test_values(environ: dict[str, str], field: str, value: object) -> None:
             "fast",
             "gthread, adaptive, sync, gevent, tornado or the dotted path of a class",
         ),
+        ("WORKER_AFFINITY", "0", "none or cpu"),
         ("THREADS", "0", "an integer from 1 to 1000"),
         ("MAX_REQUESTS", "-1", "an integer of at least 0"),
         ("WORKER_MAX_RSS", "lots", "a number of bytes, 512M or 2G"),

@@ -7,6 +7,7 @@ import re
 import selectors
 import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -35,6 +36,8 @@ def app(environ, start_response):
         while time.monotonic() < until:
             pass
     body = b"%d %d" % (os.getpid(), len(environ["wsgi.input"].read()))
+    if path == "/large":
+        body = body.ljust(16 * 1024 - 1)
     start_response("200 OK", [("Content-Length", str(len(body)))])
     return [body]
 """
@@ -233,6 +236,54 @@ def test_connections_that_ask_at_once_are_answered_in_turn(
                     answered[client] += 1
                     client.send(b"GET /sleep?0.004 HTTP/1.1\r\nHost: x\r\n\r\n")
                 assert max(answered.values()) <= min(answered.values()) + 3
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_answers_do_not_wait_for_a_long_request_that_came_with_theirs(
+    directory: Path, stack: ExitStack, threads: int
+) -> None:
+    with adaptive(directory, THREADS=str(threads)) as cluster:
+        clients = [connected(stack, cluster) for _ in range(30)]
+        busy = [connected(stack, cluster) for _ in range(threads)]
+        last = connected(stack, cluster)
+        for _ in range(5):
+            with gate(directory / "last") as last_path:
+                with gate(directory / "first") as path:
+                    for client in busy:
+                        client.send(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+                    wait_until(
+                        lambda: cluster.slot(1)["busy"] == threads, what="all threads to be busy"
+                    )
+                    for client in clients:
+                        client.send(REQUEST)
+                    last.send(f"GET {last_path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+                for client in (*busy, *clients):
+                    assert client.answer().startswith(b"HTTP/1.1 200 OK")
+            assert last.answer().startswith(b"HTTP/1.1 200 OK")
+
+
+def test_one_that_does_not_read_its_answers_keeps_no_other_waiting(
+    directory: Path, stack: ExitStack
+) -> None:
+    with adaptive(directory, THREADS="2") as cluster:
+        greedy, others = connected(stack, cluster), [connected(stack, cluster) for _ in range(8)]
+        request = b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n"
+        greedy.send(request)
+        size, asked = len(greedy.answer()), 1000  # 16 MB: more than the kernel keeps
+        sending = threading.Thread(target=greedy.send, args=(request * asked,))
+        sending.start()
+        for _ in range(100):
+            for client in others:
+                client.send(REQUEST)
+            for client in others:
+                assert client.answer().startswith(b"HTTP/1.1 200 OK")
+        answers = bytearray()
+        while len(answers) < size * asked:
+            answers += greedy.sock.recv(1 << 20)
+        sending.join(30)
+        assert {bytes(answers[at : at + 15]) for at in range(0, len(answers), size)} == {
+            b"HTTP/1.1 200 OK"
+        }
 
 
 def test_connections_go_to_the_worker_that_has_the_fewest(

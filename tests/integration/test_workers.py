@@ -89,6 +89,25 @@ def test_a_worker_that_cannot_boot_any_more_does_not_stop_the_others(
         wait_until(lambda: cluster.command("status").returncode == 0, what="status to be ready")
 
 
+def test_each_worker_has_a_cpu_of_its_own_when_asked_to(tmp_path: Path) -> None:
+    allowed = os.sched_getaffinity(0)
+    env = {"WORKER_AFFINITY": "cpu", "CLUSTER_WORKERS": str(len(allowed))}
+    with Cluster(tmp_path, app="plain:app", env=env) as cluster:
+        assert os.sched_getaffinity(cluster.pid) == allowed
+        before = cluster.pids()
+        taken = [os.sched_getaffinity(pid) for pid in before.values()]
+        assert sorted(cpu for cpus in taken for cpu in cpus) == sorted(allowed)
+        assert cluster.get("/").status == 200
+        for pid in before.values():
+            threads = [int(each.name) for each in Path(f"/proc/{pid}/task").iterdir()]
+            assert {frozenset(os.sched_getaffinity(each)) for each in threads} == {
+                frozenset(os.sched_getaffinity(pid))
+            }
+        os.kill(before["worker-1"], signal.SIGKILL)
+        cluster.wait_log("[Master] Replacement worker 1 (worker-1) is ready")
+        assert os.sched_getaffinity(cluster.pids()["worker-1"]) == taken[0]
+
+
 def test_ttin_and_ttou_add_and_remove_the_highest_slot(cluster: Cluster) -> None:
     before = cluster.pids()
     cluster.signal(signal.SIGTTIN)

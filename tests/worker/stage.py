@@ -78,6 +78,12 @@ class Pair:
         return record
 
 
+_HELD = """
+from deploy.cluster.adaptive.loop import Loop
+Loop._others_wait = lambda self: True
+"""
+
+
 @contextmanager
 def pair(directory: Path, variant: Variant) -> Iterator[Pair]:
     """Both servers, serving."""
@@ -86,11 +92,18 @@ def pair(directory: Path, variant: Variant) -> Iterator[Pair]:
         # Both boot at the same time.
         stock = stack.enter_context(_stock(directory / "stock", variant))
         socket = directory / "ours.sock"
+        config = ROOT / "gunicorn.conf.py"
+        if variant.held:
+            held = directory / "ours.conf.py"
+            held.write_text(config.read_text() + _HELD)
+            config = held
         cluster = Cluster(
             directory / "ours",
             *variant.options,
             *_APP,
+            config=config,
             env={
+                "PYTHONPATH": str(ROOT),  # for a configuration that is not beside the kit
                 "CLUSTER_WORKERS": "1",
                 "WORKER_CLASS": WORKER_CLASS,
                 "THREADS": str(THREADS),

@@ -26,6 +26,7 @@ class Variant:
     options: tuple[str, ...] = ()  # of Gunicorn's command line
     env: Mapping[str, str] = field(default_factory=dict)
     unix: bool = False  # listens at a Unix socket
+    held: bool = False  # ours sends whole answers at the end of a turn, as with others at hand
 
     def case(self, name: str) -> Case:
         (found,) = [case for case in self.cases if case.name == name]
@@ -82,8 +83,16 @@ def _variant(
     cases: list[Case],
     env: Mapping[str, str] | None = None,
     unix: bool = False,
+    held: bool = False,
 ) -> Variant:
-    return Variant(name=name, cases=(*USUAL, *cases), options=options, env=env or {}, unix=unix)
+    return Variant(
+        name=name,
+        cases=(*USUAL, *cases),
+        options=options,
+        env=env or {},
+        unix=unix,
+        held=held,
+    )
 
 
 VARIANTS = [
@@ -138,6 +147,11 @@ VARIANTS = [
             *(*bodies.WITHOUT_NEXT, *framing.WAITING),
         ],
         unix=True,
+    ),
+    _variant(
+        "held",
+        cases=[*connections.CASES, *bodies.WITHOUT_NEXT, *answers.CASES],
+        held=True,
     ),
     _variant("script name", env={"SCRIPT_NAME": "/app"}, cases=_SCRIPT),
 ]

@@ -6,7 +6,6 @@ of Gunicorn 27's http/wsgi.py that are overridden here, so that it is treated as
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +14,7 @@ from gunicorn import SERVER, util
 from gunicorn.http.message import TOKEN_RE
 from gunicorn.http.wsgi import STATUS_RE, Response, _make_early_hints_callback
 
+from deploy.cluster.adaptive.connection import Connection
 from deploy.cluster.adaptive.request import UsualRequest
 
 _PLAIN, _LENGTH, _HOP = 1, 2, 3  # what a header of an answer is to a server
@@ -22,6 +22,7 @@ _KNOWN_MOST = 1024
 # Up to here it is cheaper to copy into one buffer than to tell the kernel of two.
 _COPIED_MOST = 16 * 1024
 
+Hold = Callable[[Connection, bytes, float], None]
 Headers = list[tuple[str, str]]
 
 
@@ -78,14 +79,22 @@ class Answer(Response):
     _codes: dict[str, int] = {}  # noqa: RUF012 - by status
 
     def __init__(
-        self, request: UsualRequest, sock: socket.socket, cfg: Any, dated: Dated, now: float
+        self,
+        request: UsualRequest,
+        connection: Connection,
+        cfg: Any,
+        dated: Dated,
+        now: float,
+        hold: Hold | None,
     ):
         self.req = request
-        self.sock = sock
+        self.sock = connection.sock
         self.cfg = cfg
         self.headers: Headers = []
+        self._connection = connection
         self._dated = dated
         self._now = now
+        self._hold = hold  # None: answers are sent at once
 
     def start_response(
         self, status: str, headers: Headers, exc_info: Any = None
@@ -113,6 +122,14 @@ class Answer(Response):
         self.status, self.status_code = status, code
         self.headers, self.response_length = kept, length
         return self.write
+
+    def should_close(self) -> bool:
+        """As Gunicorn's; an answer whose end the client sees does not close."""
+        if self.must_close or self.req.should_close():
+            return True
+        if self.chunked or self.response_length is not None:
+            return False
+        return bool(super().should_close())
 
     def default_headers(self) -> list[str]:
         """As Gunicorn's, by the line; known for a second."""
@@ -143,7 +160,10 @@ class Answer(Response):
         self.headers_sent = True
         self.sent = len(data)
         if len(body) <= _COPIED_MOST:
-            self.sock.sendall(head + body)
+            if self._hold is not None and length == len(body):
+                self._hold(self._connection, head + body, self._now)
+            else:
+                self.sock.sendall(head + body)
             return
         done = self.sock.sendmsg((head, body))
         if done < len(head) + len(body):

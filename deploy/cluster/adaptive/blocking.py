@@ -8,8 +8,9 @@ import re
 _ONE_OF_MANY = re.compile(r"[^/]*\d[^/]*")
 _TIMES = 64
 _ROUTES_MOST = 1024
-# Another thread costs some 50 us: a request that waits longer than a few times that is worth it.
-WAITED_SECONDS = 0.0005
+# To wake another thread costs some 50 us, on the same CPU 10: what waits longer than a few times
+# that is worth it.
+_WORTH_SECONDS, _WORTH_ON_ONE_CPU_SECONDS = 0.0005, 0.0001
 _MOSTLY = 0.75
 
 
@@ -18,13 +19,18 @@ def route_of(method: str, path: str) -> str:
     return f"{method} {_ONE_OF_MANY.sub('*', path)}"
 
 
-def has_waited(seconds: float, worked: float, *, alone: bool) -> bool:
+def worth_passing_on(cpus: int) -> float:
+    """How many seconds a request must wait for others to be worth another thread."""
+    return _WORTH_ON_ONE_CPU_SECONDS if cpus == 1 else _WORTH_SECONDS
+
+
+def has_waited(seconds: float, worked: float, *, worth: float, alone: bool) -> bool:
     """Whether a request of so many seconds, in which its thread worked so long, waited for others.
 
     Not `alone` it waited for the interpreter's lock as well: then it must have waited mostly.
     """
     waited = seconds - worked
-    return waited >= WAITED_SECONDS and (alone or waited >= seconds * _MOSTLY)
+    return waited >= worth and (alone or waited >= seconds * _MOSTLY)
 
 
 class BlockingRoutes:

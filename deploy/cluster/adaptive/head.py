@@ -31,6 +31,21 @@ _PROTOCOLS = {"0": "HTTP/1.0", "1": "HTTP/1.1"}
 Environ = dict[str, Any]
 
 
+class Template:
+    """What the requests of one connection have in common.
+
+    That is what the kit knows of it, and most often all fields: a client repeats them with each
+    request, byte for byte.
+    """
+
+    __slots__ = ("environ", "fields", "known")
+
+    def __init__(self, environ: Environ):
+        self.environ = environ
+        self.fields: bytes | None = None  # of the last request
+        self.known = environ  # with these fields
+
+
 class Reading(Enum):
     """Why there is no request yet."""
 
@@ -59,7 +74,7 @@ class HeadParser:
         self._keys: dict[str, str] = {}  # by the header's name as it came; empty: unusual
 
     def read(
-        self, data: bytes, template: Environ, *, trusted: bool
+        self, data: bytes, template: Template, *, trusted: bool
     ) -> tuple[Environ, int] | Reading:
         """The environ made of `template` and the head, and where the head ends in `data`.
 
@@ -70,11 +85,17 @@ class HeadParser:
             return Reading.INCOMPLETE
         if end > self._head_most:
             return Reading.UNUSUAL
-        first, *lines = str(data[:end], "latin-1").split("\r\n")
-        line = _REQUEST_LINE.fullmatch(first)
-        if line is None or len(first) > self.line_most or len(lines) > self._fields_most:
+        first_end = data.find(b"\r\n")
+        line = _REQUEST_LINE.fullmatch(str(data[:first_end], "latin-1"))
+        if line is None or first_end > self.line_most:
             return Reading.UNUSUAL
-        environ = template.copy()
+        fields = data[first_end:end]
+        if fields != template.fields:
+            known = self._read_fields(fields, template.environ.copy(), trusted=trusted)
+            if known is None:
+                return Reading.UNUSUAL
+            template.fields, template.known = fields, known
+        environ = template.known.copy()
         method, uri, minor = line.groups()
         path, _, query = uri.partition("?")
         environ["REQUEST_METHOD"] = method
@@ -86,19 +107,26 @@ class HeadParser:
                 return Reading.UNUSUAL
             path = path[len(self._script_name) :]
         environ["PATH_INFO"] = unquote_to_bytes(path).decode("latin-1") if "%" in path else path
+        return environ, end + 4
+
+    def _read_fields(self, fields: bytes, environ: Environ, *, trusted: bool) -> Environ | None:
+        """The environ with the fields, each behind the end of a line; None where one is unusual."""
+        lines = str(fields, "latin-1").split("\r\n")[1:]
+        if len(lines) > self._fields_most:
+            return None
         keys = self._keys
         for field in lines:
             name, colon, value = field.partition(":")
             key = keys.get(name) or self._learn(name)
             value = value.strip(" \t")
             if not (key and colon) or key in environ:
-                return Reading.UNUSUAL
+                return None
             if not value.isprintable() and _CONTROL.search(value):
-                return Reading.UNUSUAL
+                return None
             environ[key] = value
         if trusted and not self._see_scheme(environ):
-            return Reading.UNUSUAL
-        return environ, end + 4
+            return None
+        return environ
 
     def _learn(self, name: str) -> str:
         if not _NAME.fullmatch(name) or name.upper() in _UNUSUAL:

@@ -9,6 +9,7 @@ from gunicorn.http.message import _ip_in_allow_list
 from gunicorn.http.wsgi import WSGIErrorsWrapper, base_environ
 
 from deploy.cluster.adaptive.connection import Connection
+from deploy.cluster.adaptive.head import Template
 
 _KNOWN_MOST = 1024
 _PORTS = {"http": "80", "https": "443"}
@@ -60,7 +61,7 @@ class Origin:
             connection.trusted = True
         if isinstance(server, tuple):
             environ |= {"SERVER_NAME": server[0], "SERVER_PORT": str(server[1])}
-        connection.environ = environ
+        connection.template = Template(environ)
 
     def _trusts(self, address: str) -> bool:
         known = self._trusted.get(address)

@@ -19,13 +19,15 @@ from gunicorn.http.errors import NoMoreData
 from gunicorn.workers.base import Worker
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
-from deploy.cluster.adaptive.answer import Answer, Dated
+from deploy.cluster.adaptive.answer import Answer, Dated, Hold
 from deploy.cluster.adaptive.connection import Connection
 from deploy.cluster.adaptive.head import Environ
 from deploy.cluster.adaptive.loop import Loop
 from deploy.cluster.adaptive.request import UsualRequest
 from deploy.cluster.adaptive.turn import Turn
 
+_NOTIFY_SECONDS = 1.0  # as gthread: how often the master hears of a worker
+_DRAIN_LOOK_SECONDS = 0.002
 _STOP_SECONDS = 0.2  # for threads that wait; who is in a request ends with the process
 _QUIET = {
     errno.EPIPE: "Ignoring connection epipe",
@@ -59,7 +61,7 @@ class AdaptiveWorker(ThreadWorker):
         self.set_accept_enabled(enabled=True)
         while self.alive and self.is_parent_alive():
             self.notify()
-            threads.watch()
+            threads.watch(seconds=_NOTIFY_SECONDS)
         self.alive = False
         self._end_if_told()
         self.set_accept_enabled(enabled=False)
@@ -73,7 +75,7 @@ class AdaptiveWorker(ThreadWorker):
         self.loop.clients.drain()
         while len(self.loop.clients) and time.monotonic() < deadline:
             self.notify()
-            self.loop.threads.watch(may_park=False)
+            self.loop.threads.watch(seconds=_DRAIN_LOOK_SECONDS)
             self._end_if_told()
 
     def set_accept_enabled(self, enabled: bool) -> None:
@@ -103,11 +105,18 @@ class AdaptiveWorker(ThreadWorker):
 
     # --- on the thread that answers
 
-    def answer(self, connection: Connection, environ: Environ, data: bytes, now: float) -> bool:
+    def answer(
+        self,
+        connection: Connection,
+        environ: Environ,
+        data: bytes,
+        now: float,
+        hold: Hold | None,
+    ) -> bool:
         """A usual request's answer, as `ThreadWorker.handle` and `handle_request` give it."""
         request = UsualRequest(self.cfg, environ, data, connection.peer)
         try:
-            return self._run_application(connection, request, environ, now)
+            return self._run_application(connection, request, environ, now, hold)
         except Exception as error:
             try:
                 self._tell(connection, request, error)
@@ -127,6 +136,7 @@ class AdaptiveWorker(ThreadWorker):
         elif isinstance(error, ssl.SSLError) and error.args[0] == ssl.SSL_ERROR_EOF:
             log.debug("ssl connection closed")
         elif isinstance(error, ssl.SSLError) or not isinstance(error, OSError):
+            self.loop.send_first(connection)
             self.handle_error(request, connection.sock, connection.peer, error)
         elif error.errno in _QUIET:
             log.debug(_QUIET[error.errno])
@@ -134,12 +144,17 @@ class AdaptiveWorker(ThreadWorker):
             log.error("Socket error processing request.", exc_info=error)
 
     def _run_application(
-        self, connection: Connection, request: UsualRequest, environ: Environ, now: float
+        self,
+        connection: Connection,
+        request: UsualRequest,
+        environ: Environ,
+        now: float,
+        hold: Hold | None,
     ) -> bool:
         answer: Answer | None = None
         try:
             self._pre_request(self, request)
-            answer = Answer(request, connection.sock, self.cfg, self._dated, now)
+            answer = Answer(request, connection, self.cfg, self._dated, now, hold)
             environ["wsgi.early_hints"] = answer.send_early_hints
             self.nr += 1
             if self.nr >= self.max_requests and self.alive:
