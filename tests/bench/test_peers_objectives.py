@@ -20,6 +20,14 @@ def test_bounds_are_held_to_the_median_of_the_ratios() -> None:
     assert latency.met
 
 
+def test_each_of_ours_is_held_to_the_bounds() -> None:
+    figures = Figures([*measured("ours-cpu", 300, 300, 300), *measured("gthread", 100, 100, 100)])
+    throughput, latency = objectives.of(figures)
+    assert throughput.name == "requests/s of ours, settled / stock gthread, JSON, 1 process"
+    assert not throughput.met
+    assert latency.name.startswith("p99 of ours, settled / stock gthread, worst row")
+
+
 def test_only_what_was_measured_is_judged() -> None:
     assert objectives.of(Figures(measured("ours", 100))) == []
     figures = Figures([*measured("ours", 100), *measured("granian", 100)])

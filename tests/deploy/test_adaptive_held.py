@@ -30,13 +30,11 @@ def test_they_are_sent_in_their_order_and_the_first_decides_when() -> None:
 
 
 def test_behind_a_request_that_was_not_quick_none_waits_for_a_while() -> None:
-    held = Held()
-    assert held.quick
-    held.took(QUICK_SECONDS)
-    for _ in range(16):
-        assert not held.quick
-        held.took(QUICK_SECONDS / 2)
-    assert held.quick
+    held, quick = Held(), []
+    for seconds in (QUICK_SECONDS, *[QUICK_SECONDS / 2] * 17):
+        quick.append(held.quick)
+        held.took(seconds)
+    assert quick == [True, *[False] * 16, True]
 
 
 def test_of_who_answers_and_who_sends_the_second_goes_on() -> None:

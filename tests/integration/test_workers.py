@@ -108,6 +108,18 @@ def test_each_worker_has_a_cpu_of_its_own_when_asked_to(tmp_path: Path) -> None:
         assert os.sched_getaffinity(cluster.pids()["worker-1"]) == taken[0]
 
 
+@pytest.mark.parametrize(("own", "expected"), [("", b"2000"), ("gc.set_threshold(123)", b"123")])
+def test_new_objects_are_collected_less_often_unless_the_application_says_when(
+    tmp_path: Path, own: str, expected: bytes
+) -> None:
+    (tmp_path / "collected.py").write_text(
+        f"import gc\n{own}\ndef app(environ, start):\n"
+        "    start('200 OK', [])\n    return [str(gc.get_threshold()[0]).encode()]\n"
+    )
+    with Cluster(tmp_path / "cluster", "--chdir", str(tmp_path), "collected:app") as cluster:
+        assert cluster.get("/").body == expected
+
+
 def test_ttin_and_ttou_add_and_remove_the_highest_slot(cluster: Cluster) -> None:
     before = cluster.pids()
     cluster.signal(signal.SIGTTIN)
