@@ -6,9 +6,7 @@ while the next leader polls on.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import select
 import socket
 import time
 from collections import OrderedDict, deque
@@ -20,16 +18,15 @@ from deploy.cluster.adaptive.body import Body
 from deploy.cluster.adaptive.clients import Clients
 from deploy.cluster.adaptive.connection import Connection
 from deploy.cluster.adaptive.head import Environ, HeadParser, Reading
-from deploy.cluster.adaptive.held import Held
 from deploy.cluster.adaptive.incomplete import refusal
 from deploy.cluster.adaptive.lead import Lead
 from deploy.cluster.adaptive.origin import server_of
+from deploy.cluster.adaptive.sending import Sending
 from deploy.cluster.adaptive.turn import Turn
 
 _RECEIVED_MOST = 64 * 1024
 _HEAD_MOST = 64 * 1024  # unfinished; Gunicorn reads on from there, up to its own limits
 _PATIENCE_SECONDS = 30.0  # with who does not read its answer, where REQUEST_TIMEOUT is off
-_RETRY_SECONDS = 0.001
 _DIGITS_MOST = 18  # of a length; int() refuses thousands
 # Kept while it comes in; of a larger one the application reads what it wants, and Gunicorn discards
 # no more than this of the rest (parser.py, _DRAIN_MAX_BYTES).
@@ -77,7 +74,12 @@ class Loop:
     def __init__(self, server: Server, turn: Turn, *, reads: bool):
         cfg = server.cfg
         self.clients = Clients(cfg, server.log, turn, most=server.worker_connections)
-        self.threads = Lead(self._lead, threads=cfg.threads, overdue=self._send_what_fits)
+        self.threads = Lead(
+            self._lead, threads=cfg.threads, overdue=lambda: self.sending.what_fits()
+        )
+        self.sending = Sending(
+            self.threads, self.clients, self._finish, patience=cfg.timeout or _PATIENCE_SECONDS
+        )
         self._server = server
         self._reads = reads  # else Gunicorn does: TLS, the proxy protocol, HTTP/2
         self._parser = HeadParser(cfg, script_name=self.clients.origin.script_name)
@@ -85,8 +87,6 @@ class Loop:
         # epoll may put first what came last, again and again, and others would wait for ever.
         self._told: OrderedDict[int, None] = OrderedDict()
         self._ready: deque[Connection] = deque()  # with bytes of the next request in their buffers
-        self._held = Held()
-        self._patience = cfg.timeout or _PATIENCE_SECONDS
         self._blocking = BlockingRoutes()
         self._worth = worth_passing_on(len(os.sched_getaffinity(0)))
         self._answered = 0
@@ -97,15 +97,7 @@ class Loop:
         self._stopping = True
         self.clients.wake()
         self.threads.stop(seconds=seconds)
-        self._send_what_fits()
-
-    def send_first(self, connection: Connection) -> None:
-        """An answer of it that is held is sent before something else is written there."""
-        deadline = time.monotonic() + self._patience
-        while connection.unsent and time.monotonic() < deadline:
-            self._send_what_fits()
-            if connection.unsent:  # a slow reader, or another thread is sending it
-                time.sleep(_RETRY_SECONDS)
+        self.sending.what_fits()
 
     def _lead(self) -> None:
         """Until the lead is taken, or the worker stops."""
@@ -119,7 +111,7 @@ class Loop:
 
     def _turn(self) -> bool:
         clients, told, ready = self.clients, self._told, self._ready
-        if not self._send():  # what the leader before has left
+        if not self.sending.all():  # what the leader before has left
             return False
         others = []
         for fd, _ in clients.poll(pause=not (told or ready)):
@@ -135,7 +127,7 @@ class Loop:
                 connection = clients.find(told.popitem(last=False)[0])
                 if connection is not None and not self._read(connection):
                     return False
-            if not (self._answer_ready() and self._send()):
+            if not (self._answer_ready() and self.sending.all()):
                 return False
             if not told:
                 return True
@@ -213,7 +205,8 @@ class Loop:
         return self._answer(connection, environ, data)
 
     def _answer(self, connection: Connection, environ: Environ, data: bytes) -> bool:
-        blocking, threads, held = self._blocking, self.threads, self._held
+        blocking, threads, sending = self._blocking, self.threads, self.sending
+        held = sending.held
         method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
         connection.busy = True
         passed = bool(blocking) and blocking.expects(method, path) and threads.pass_on()
@@ -223,10 +216,10 @@ class Loop:
         worked = time.thread_time() if sampled else 0.0
         now = time.monotonic()
         if held.due(now) and not passed:
-            passed = not self._send()
+            passed = not sending.all()
         more = held.quick and not passed and self._others_wait()
         me = None if passed else threads.enter(now)
-        keep = self._server.answer(connection, environ, data, now, self._hold if more else None)
+        keep = self._server.answer(connection, environ, data, now, sending.hold if more else None)
         ended = time.monotonic()
         leading = me is not None and threads.leave(me)
         held.took(ended - now)
@@ -234,67 +227,12 @@ class Loop:
             worked = time.thread_time() - worked
             waited = has_waited(ended - now, worked, worth=self._worth, alone=leading)
             blocking.learn(method, path, waited)
-        if connection.holding:
-            connection.holding = False
-            connection.keep = keep
-            if not connection.meet():  # its answer is not sent yet
-                if not leading:
-                    self._send_what_fits()
-                return leading
-        self._finish(connection, ended, keep=keep, leading=leading)
+        if not connection.holding or sending.answered(connection, keep=keep, leading=leading):
+            self._finish(connection, ended, keep=keep, leading=leading)
         return leading
 
     def _others_wait(self) -> bool:
         return bool(self._ready or self._told)
-
-    def _hold(self, connection: Connection, data: bytes, began: float) -> None:
-        """Its answer goes with the others of this turn, if this is still the leader's turn."""
-        self._held.hold(connection, data, began)
-        if not self.threads.leads_since(began):  # then the one who leads now may not look
-            self._send_what_fits()
-
-    def _send(self) -> bool:
-        """Sends what is held; by the leader."""
-        if not self._held:
-            return True
-        slow = self._send_now(leading=True)
-        if slow is None:
-            return True
-        threads = self.threads
-        me = threads.enter(time.monotonic())
-        _send_patiently(slow, seconds=self._patience)
-        leading = threads.leave(me)
-        self._has_sent([slow], leading=leading)
-        return leading and self._send()
-
-    def _send_what_fits(self) -> None:
-        """Sends what is held, without waiting for anybody; by any thread."""
-        slow = self._send_now(leading=False)
-        if slow is not None:
-            self._held.put_back(slow)
-            self.clients.wake()
-
-    def _send_now(self, *, leading: bool) -> Connection | None:
-        """Sends, without waiting, up to the first that is only taken in part; that one.
-
-        First all are sent, then the rest is seen to: so clients that wait on another CPU are woken
-        together. That costs more than to send.
-        """
-        sent: list[Connection] = []
-        slow = None
-        while (connection := self._held.take()) is not None:
-            if not _send_to(connection):
-                slow = connection
-                break
-            sent.append(connection)
-        self._has_sent(sent, leading=leading)
-        return slow
-
-    def _has_sent(self, connections: list[Connection], *, leading: bool) -> None:
-        now = time.monotonic()
-        for connection in connections:
-            if connection.meet():
-                self._finish(connection, now, keep=connection.keep, leading=leading)
 
     def _pass_to_gunicorn(self, connection: Connection, data: bytes) -> bool:
         connection.busy = True
@@ -336,29 +274,6 @@ class Loop:
             self._ready.append(connection)
             if not leading:
                 self.clients.wake()
-
-
-def _send_to(connection: Connection) -> bool:
-    """Sends what the client takes of its answer without waiting; whether that is all."""
-    data = connection.unsent
-    try:
-        connection.unsent = data[connection.sock.send(data, socket.MSG_DONTWAIT) :]
-    except BlockingIOError:
-        return False
-    except OSError:  # the client has left: what is read next says so
-        connection.unsent = b""
-    return not connection.unsent
-
-
-def _send_patiently(connection: Connection, *, seconds: float) -> None:
-    """Sends the rest of its answer; a client that takes nothing for so long has lost it."""
-    poll = select.poll()
-    poll.register(connection.fd, select.POLLOUT)
-    while not _send_to(connection):
-        if not poll.poll(seconds * 1000):
-            connection.unsent = b""
-            with contextlib.suppress(OSError):
-                connection.sock.shutdown(socket.SHUT_RDWR)
 
 
 def _end_of_body(head: int, length: str) -> int:
