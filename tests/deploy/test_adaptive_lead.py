@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import pytest
 
 from deploy.cluster.adaptive.blocking import BlockingRoutes, has_waited, route_of, worth_passing_on
-from deploy.cluster.adaptive.lead import Lead
+from deploy.cluster.adaptive.lead import LONG_SECONDS, Lead
 from tests.wait import wait_until
 
 
@@ -22,6 +22,7 @@ class Requests:
         self.queue: deque[Callable[[], object]] = deque()
         self.done = 0
         self.leaders_at_once = 0
+        self.looks = 0
         self._leading: set[int] = set()
         self.stopping = False
         self.lead = Lead(self._lead, threads=threads, overdue=overdue)
@@ -61,6 +62,7 @@ class Requests:
     def _watch(self) -> None:
         while not self.stopping:
             self.lead.watch(seconds=1)
+            self.looks += 1
 
 
 def test_a_long_request_does_not_keep_the_others_waiting() -> None:
@@ -106,23 +108,20 @@ def test_who_has_lost_the_lead_does_not_take_it_from_the_next_leader() -> None:
 
 
 def test_the_watcher_sleeps_while_requests_are_short_and_comes_for_a_long_one() -> None:
-    looks = 0
-
-    def look() -> None:
-        nonlocal looks
-        looks += 1
-
-    requests = Requests(threads=2, overdue=look)
+    overdue = threading.Event()
+    requests = Requests(threads=2, overdue=overdue.set)
     with requests.running():
-        requests.queue.extend([lambda: None] * 2000)
-        wait_until(lambda: requests.done == 2000, what="the short requests to be answered")
-        assert looks <= 20  # a CPU is waited for now and then
+        began = time.monotonic()
+        requests.queue.extend([lambda: time.sleep(0)] * 20_000)
+        wait_until(lambda: requests.done == 20_000, what="the short requests to be answered")
+        # Now and then a CPU is waited for; who looks always would do so every LONG_SECONDS.
+        assert requests.looks < (time.monotonic() - began) / LONG_SECONDS / 2
         gate = threading.Event()
         requests.queue.append(lambda: gate.wait(30))
         requests.queue.append(lambda: None)
-        wait_until(lambda: requests.done == 2001, what="the short request to be answered")
+        wait_until(lambda: requests.done == 20_001, what="the short request to be answered")
         gate.set()
-    assert looks > 0
+    assert overdue.is_set()
 
 
 def test_threads_that_wait_end_at_the_stop() -> None:

@@ -279,7 +279,9 @@ def test_one_that_does_not_read_its_answers_keeps_no_other_waiting(
                 assert client.answer().startswith(b"HTTP/1.1 200 OK")
         answers = bytearray()
         while len(answers) < size * asked:
-            answers += greedy.sock.recv(1 << 20)
+            piece = greedy.sock.recv(1 << 20)
+            assert piece, "closed before all was answered"
+            answers += piece
         sending.join(30)
         assert {bytes(answers[at : at + 15]) for at in range(0, len(answers), size)} == {
             b"HTTP/1.1 200 OK"

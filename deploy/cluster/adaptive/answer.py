@@ -123,14 +123,6 @@ class Answer(Response):
         self.headers, self.response_length = kept, length
         return self.write
 
-    def should_close(self) -> bool:
-        """As Gunicorn's; an answer whose end the client sees does not close."""
-        if self.must_close or self.req.should_close():
-            return True
-        if self.chunked or self.response_length is not None:
-            return False
-        return bool(super().should_close())
-
     def default_headers(self) -> list[str]:
         """As Gunicorn's, by the line; known for a second."""
         connection = "close" if self.should_close() else "keep-alive"

@@ -24,7 +24,7 @@ _SWEEP_SECONDS, _DRAIN_SWEEP_SECONDS = 0.5, 0.05
 # util.close_graceful).
 _FIRST_BYTES_SECONDS, _STOP_KEEPALIVE_SECONDS = 5.0, 2.0
 _LINGER_SECONDS, _LINGER_MOST = 2.0, 64 * 1024
-_READ_SECONDS = 30.0  # for a request to come in, where REQUEST_TIMEOUT is off
+_PATIENCE_SECONDS = 30.0  # where REQUEST_TIMEOUT is off
 _FULL_SECONDS = 0.05
 _TOO_LATE = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
@@ -37,7 +37,8 @@ class Clients:
         self._log = log
         self._most = most
         self._keepalive = cfg.keepalive
-        self._read_seconds = cfg.timeout or _READ_SECONDS
+        # Seconds that a client has to send a request, or to take an answer.
+        self.patience = cfg.timeout or _PATIENCE_SECONDS
         self._turn = turn
         self._epoll = select.epoll()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -103,7 +104,7 @@ class Clients:
     def await_request(self, connection: Connection, data: bytes) -> None:
         """Keeps what has come of a request; from its first bytes on it has so long to be whole."""
         if not connection.buffer:
-            connection.wait(time.monotonic(), self._read_seconds)
+            connection.wait(time.monotonic(), self.patience)
         connection.buffer = data
 
     def rest(self, connection: Connection) -> None:

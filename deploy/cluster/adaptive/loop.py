@@ -26,7 +26,6 @@ from deploy.cluster.adaptive.turn import Turn
 
 _RECEIVED_MOST = 64 * 1024
 _HEAD_MOST = 64 * 1024  # unfinished; Gunicorn reads on from there, up to its own limits
-_PATIENCE_SECONDS = 30.0  # with who does not read its answer, where REQUEST_TIMEOUT is off
 _DIGITS_MOST = 18  # of a length; int() refuses thousands
 # Kept while it comes in; of a larger one the application reads what it wants, and Gunicorn discards
 # no more than this of the rest (parser.py, _DRAIN_MAX_BYTES).
@@ -77,9 +76,7 @@ class Loop:
         self.threads = Lead(
             self._lead, threads=cfg.threads, overdue=lambda: self.sending.what_fits()
         )
-        self.sending = Sending(
-            self.threads, self.clients, self._finish, patience=cfg.timeout or _PATIENCE_SECONDS
-        )
+        self.sending = Sending(self.threads, self.clients, self._finish)
         self._server = server
         self._reads = reads  # else Gunicorn does: TLS, the proxy protocol, HTTP/2
         self._parser = HeadParser(cfg, script_name=self.clients.origin.script_name)

@@ -26,16 +26,15 @@ class Finish(Protocol):
 class Sending:
     """What is held, and how it gets to the clients.
 
-    A client that takes nothing more of its answer holds a thread as with gthread, but for
-    `patience` seconds at most, and none of the others'.
+    A client that takes nothing more of its answer holds a thread as with gthread, but no longer
+    than the clients' `patience`, and none of the others'.
     """
 
-    def __init__(self, threads: Lead, clients: Clients, finish: Finish, *, patience: float):
+    def __init__(self, threads: Lead, clients: Clients, finish: Finish):
         self.held = Held()
         self._threads = threads
         self._clients = clients
         self._finish = finish
-        self._patience = patience
 
     def hold(self, connection: Connection, data: bytes, began: float) -> None:
         """Its answer goes with the others of this turn, if this is still the leader's turn."""
@@ -73,13 +72,14 @@ class Sending:
             self.held.put_back(slow)
             self._clients.wake()
 
-    def first(self, connection: Connection) -> None:
-        """An answer of it that is held is sent before something else is written there."""
-        deadline = time.monotonic() + self._patience
+    def first(self, connection: Connection) -> bool:
+        """Sends what is held of it, as something else is to be written there; whether it may be."""
+        deadline = time.monotonic() + self._clients.patience
         while connection.unsent and time.monotonic() < deadline:
             self.what_fits()
             if connection.unsent:  # a slow reader, or another thread is sending it
                 time.sleep(_RETRY_SECONDS)
+        return not connection.unsent
 
     def _send(self, *, leading: bool) -> Connection | None:
         """Sends, without waiting, up to the first that is only taken in part; that one.
@@ -107,13 +107,14 @@ class Sending:
         """Sends the rest of its answer; a client that does not take it in time has lost it."""
         poll = select.poll()
         poll.register(slow.fd, select.POLLOUT)
-        deadline = time.monotonic() + self._patience
+        deadline = time.monotonic() + self._clients.patience
         while not _send_to(slow):
             left = deadline - time.monotonic()
             if left <= 0 or not poll.poll(left * 1000):
                 slow.unsent = b""
                 with contextlib.suppress(OSError):
                     slow.sock.shutdown(socket.SHUT_RDWR)
+                return
 
 
 def _send_to(connection: Connection) -> bool:

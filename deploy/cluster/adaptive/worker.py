@@ -136,8 +136,8 @@ class AdaptiveWorker(ThreadWorker):
         elif isinstance(error, ssl.SSLError) and error.args[0] == ssl.SSL_ERROR_EOF:
             log.debug("ssl connection closed")
         elif isinstance(error, ssl.SSLError) or not isinstance(error, OSError):
-            self.loop.sending.first(connection)
-            self.handle_error(request, connection.sock, connection.peer, error)
+            if self.loop.sending.first(connection):
+                self.handle_error(request, connection.sock, connection.peer, error)
         elif error.errno in _QUIET:
             log.debug(_QUIET[error.errno])
         else:
