@@ -33,6 +33,7 @@ from app.events.kafka_client import (
     settings,
     topic_is_missing,
 )
+from app.events.kafka_committed import Place, committed
 
 T = TypeVar("T")
 
@@ -56,7 +57,6 @@ _NOT_YET = frozenset(
 _MEMBERS = frozenset({KafkaError.NON_EMPTY_GROUP, KafkaError.UNKNOWN_MEMBER_ID})
 _OLDEST = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 _END = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-_Place = tuple[str, int]  # topic and partition
 
 
 class KafkaAdmin:
@@ -77,13 +77,19 @@ class KafkaAdmin:
             places = self._places(set(groups.values()))
             starts = self._offsets(places, _OLDEST)
             ends = self._offsets(places, _END)
-            lags = []
-            for group, topic in groups.items():
-                own = [place for place in places if place[0] == topic]
-                positions = self._positions(group, own, starts)
-                waiting = sum(max(0, ends[place] - positions[place]) for place in own)
-                lags.append(Lag(group=group, topic=topic, waiting=waiting))
-            return lags
+            own = {
+                group: [place for place in places if place[0] == topic]
+                for group, topic in groups.items()
+            }
+            positions = self._positions(own, starts)
+            return [
+                Lag(
+                    group=group,
+                    topic=topic,
+                    waiting=sum(max(0, ends[place] - at) for place, at in positions[group].items()),
+                )
+                for group, topic in groups.items()
+            ]
 
         return _asked(ask)
 
@@ -99,7 +105,7 @@ class KafkaAdmin:
             starts = self._offsets(places, _OLDEST)
             ends = self._offsets(places, _END)
             since = starts if start is None else self._since(places, start, ends)
-            positions = self._positions(group, places, starts)
+            positions = self._positions({group: places}, starts)[group]
             # Never forward: what waits before `start` was not asked to be skipped.
             begin = {place: min(since[place], positions[place]) for place in places}
             self._set_positions(group, begin)
@@ -137,7 +143,7 @@ class KafkaAdmin:
             self._client.poll(0)  # for librdkafka's log
             return self._client
 
-    def _places(self, topics: set[str]) -> list[_Place]:
+    def _places(self, topics: set[str]) -> list[Place]:
         """The partitions of the topics; raises BusUnavailable when one is missing."""
         found = self._opened().list_topics(timeout=_SECONDS).topics
         for topic in sorted(topics):
@@ -145,7 +151,7 @@ class KafkaAdmin:
                 raise BusUnavailable(f"Kafka has no topic {topic}: {CREATE_TOPICS}")
         return [(topic, number) for topic in sorted(topics) for number in found[topic].partitions]
 
-    def _offsets(self, places: Sequence[_Place], where: OffsetSpec) -> dict[_Place, int]:
+    def _offsets(self, places: Sequence[Place], where: OffsetSpec) -> dict[Place, int]:
         asked = self._opened().list_offsets(
             {TopicPartition(*place): where for place in places},
             isolation_level=IsolationLevel.READ_COMMITTED,
@@ -154,27 +160,23 @@ class KafkaAdmin:
         return {(tp.topic, tp.partition): _answer(each).offset for tp, each in asked.items()}
 
     def _since(
-        self, places: Sequence[_Place], start: datetime, ends: Mapping[_Place, int]
-    ) -> dict[_Place, int]:
+        self, places: Sequence[Place], start: datetime, ends: Mapping[Place, int]
+    ) -> dict[Place, int]:
         """The first offsets at or after `start`; the end where there is none."""
         milliseconds = int(start.timestamp() * 1000)
         found = self._offsets(places, OffsetSpec.for_timestamp(milliseconds))
         return {place: ends[place] if at < 0 else at for place, at in found.items()}
 
     def _positions(
-        self, group: str, places: Sequence[_Place], starts: Mapping[_Place, int]
-    ) -> dict[_Place, int]:
-        """Where the group goes on: at what it has committed, else at the oldest message."""
-        request = ConsumerGroupTopicPartitions(group, [TopicPartition(*place) for place in places])
-        (asked,) = (
-            self._opened().list_consumer_group_offsets([request], request_timeout=_SECONDS).values()
-        )
-        committed = {
-            (each.topic, each.partition): each.offset for each in _answer(asked).topic_partitions
+        self, groups: Mapping[str, Sequence[Place]], starts: Mapping[Place, int]
+    ) -> dict[str, dict[Place, int]]:
+        """Where each group goes on: at what it has committed, else at the oldest message."""
+        return {
+            group: {place: max(at, starts[place]) for place, at in offsets.items()}
+            for group, offsets in committed(self._config, groups, seconds=_SECONDS).items()
         }
-        return {place: max(committed.get(place, 0), starts[place]) for place in places}
 
-    def _set_positions(self, group: str, positions: Mapping[_Place, int]) -> None:
+    def _set_positions(self, group: str, positions: Mapping[Place, int]) -> None:
         request = ConsumerGroupTopicPartitions(
             group, [TopicPartition(*place, offset) for place, offset in positions.items()]
         )
