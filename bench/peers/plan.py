@@ -14,13 +14,17 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Each peer once a round, for so many seconds, at each workload and number of processes."""
+    """Each peer once a round, for so many seconds, at each workload and number of processes.
+
+    Many short rounds rather than few long ones: on a shared machine a round's ratio is off by a
+    fifth either way, and the closer two peers are asked the less has changed between them.
+    """
 
     workloads: tuple[Workload, ...] = WORKLOADS
     peers: tuple[Peer, ...] = PEERS
     processes: tuple[int, ...] = (1, 2)
-    rounds: int = 5
-    seconds: int = 3
+    rounds: int = 15
+    seconds: int = 1
 
     def peers_with(self, processes: int) -> tuple[Peer, ...]:
         """Those that can run as so many processes."""
