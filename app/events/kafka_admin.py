@@ -33,7 +33,8 @@ from app.events.kafka_client import (
     settings,
     topic_is_missing,
 )
-from app.events.kafka_committed import Place, committed
+from app.events.kafka_committed import committed
+from app.events.kafka_holdings import Place
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-Place = tuple[str, int]  # topic and partition
+from app.events.kafka_holdings import Place
 
 
 def committed(
